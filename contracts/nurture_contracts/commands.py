@@ -1,0 +1,67 @@
+"""Commands: the room in the subject hears them. Pages carry ids, never addresses, names or bodies."""
+
+from typing import Any, ClassVar, Literal
+from uuid import UUID
+
+import msgspec
+
+from nurture_contracts.base import Channel, Instant, Message
+
+
+class StartSequences(Message, frozen=True, kw_only=True):
+    """Start a sequence for one person (`single`), for listed people, or for a segment.
+
+    A single start is answered as a whole; others answer `{started, running, refused: [{user, reason}]}`.
+    """
+
+    subject: ClassVar[str] = "nurture.cmd.controller.start_sequences"
+    command_id: UUID
+    sequence_type: str
+    at: Instant
+    single: bool = False
+    user_ids: list[UUID] = msgspec.field(default_factory=list)
+    segment: Literal["all"] | None = None
+    context: dict[str, Any] = msgspec.field(default_factory=dict)
+    override_channel: Channel | None = None
+
+
+class CancelEnrolments(Message, frozen=True, kw_only=True):
+    """End running enrolments: one by id, one person's of a type, or all that a start command made or will make."""
+
+    subject: ClassVar[str] = "nurture.cmd.controller.cancel_enrolments"
+    command_id: UUID
+    at: Instant
+    enrolment_id: UUID | None = None
+    user_id: UUID | None = None
+    sequence_type: str | None = None
+    start_command_id: UUID | None = None
+
+
+class PublishSequence(Message, frozen=True, kw_only=True):
+    """Check a sequence in TOML and, unless `dry_run`, publish it as the next immutable version of its type."""
+
+    subject: ClassVar[str] = "nurture.cmd.controller.publish_sequence"
+    command_id: UUID
+    at: Instant
+    toml: str
+    dry_run: bool = False
+
+
+class SendEmails(Message, frozen=True, kw_only=True):
+    """Wake the email room for a page of deliveries. `page_id` makes a repeated wake-up harmless.
+
+    `test` marks a page of test mails: `items` are then ids of the gateway's test messages.
+    """
+
+    subject: ClassVar[str] = "nurture.cmd.email.send_emails"
+    page_id: UUID
+    items: list[UUID]
+    test: bool = False
+
+
+class SendTelegrams(Message, frozen=True, kw_only=True):
+    """Wake the telegram room for a page of deliveries."""
+
+    subject: ClassVar[str] = "nurture.cmd.telegram.send_telegrams"
+    page_id: UUID
+    items: list[UUID]

@@ -1,0 +1,62 @@
+"""Streams and durable consumers: the one table that the controller enforces and every room subscribes by."""
+
+from msgspec import Struct
+
+from nurture_contracts import commands as c
+from nurture_contracts import events as e
+from nurture_contracts.base import Message
+
+DAY = 86_400.0
+
+
+class Stream(Struct, frozen=True, kw_only=True):
+    """A stream with limits retention. Ages and windows in seconds."""
+
+    name: str
+    subjects: tuple[str, ...]
+    max_age: float
+    duplicate_window: float = 600.0
+
+
+class Consumer(Struct, frozen=True, kw_only=True):
+    """A durable pull consumer, named `<service>-<purpose>`, with explicit acks. `ack_wait` in seconds."""
+
+    durable: str
+    message: type[Message]
+    stream: str
+    ack_wait: float = 30.0
+    max_ack_pending: int = 64
+
+
+STREAMS = (
+    Stream(name="COMMANDS", subjects=("nurture.cmd.>",), max_age=7 * DAY),
+    Stream(name="EVENTS", subjects=("nurture.evt.>",), max_age=30 * DAY),
+)
+
+
+def _consumer(durable: str, message: type[Message]) -> Consumer:
+    stream = "COMMANDS" if message.subject.startswith("nurture.cmd.") else "EVENTS"
+    return Consumer(durable=durable, message=message, stream=stream)
+
+
+CONSUMERS = (
+    _consumer("controller-start", c.StartSequences),
+    _consumer("controller-cancel", c.CancelEnrolments),
+    _consumer("controller-publish", c.PublishSequence),
+    _consumer("controller-email-settled", e.EmailsSettled),
+    _consumer("controller-email-observed", e.EmailsObserved),
+    _consumer("controller-telegram-settled", e.TelegramsSettled),
+    _consumer("email-send", c.SendEmails),
+    _consumer("email-webhooks", e.EmailWebhooksReceived),
+    _consumer("email-tracking", e.TrackingHit),
+    _consumer("telegram-send", c.SendTelegrams),
+    _consumer("scoring-email-settled", e.EmailsSettled),
+    _consumer("scoring-email-observed", e.EmailsObserved),
+    _consumer("scoring-telegram-settled", e.TelegramsSettled),
+    _consumer("gateway-settled", e.CommandSettled),
+    _consumer("gateway-suppressed", e.AddressesSuppressed),
+    _consumer("gateway-test-progress", e.TestEmailsProgressed),
+)
+
+BY_DURABLE = {consumer.durable: consumer for consumer in CONSUMERS}
+MESSAGES: tuple[type[Message], ...] = tuple(dict.fromkeys(consumer.message for consumer in CONSUMERS))

@@ -1,0 +1,1 @@
+"""What every Nurture service stands on: settings, clock, bus, database, outbox, pace, health, telemetry."""

@@ -1,0 +1,137 @@
+"""PostgreSQL through asyncpg: a pool per service, named queries, short transactions, everything counted."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+import msgspec
+import structlog
+from asyncpg.pool import PoolConnectionProxy
+from prometheus_client import Counter
+
+from nurture_chassis.queries import Queries
+from nurture_chassis.settings import ServiceSettings
+
+log = structlog.get_logger()
+STATEMENTS = Counter("nurture_sql_statements", "SQL statements sent, by named query", ["query"])
+TRANSACTIONS = Counter("nurture_sql_transactions", "Explicit transactions committed")
+
+Connection = asyncpg.Connection | PoolConnectionProxy
+UNREACHABLE = (
+    OSError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    TimeoutError,
+)
+"""What a database that is away, starting or stopping looks like from here."""
+
+
+class Rows:
+    """The four ways to run a named query."""
+
+    def __init__(self, queries: Queries) -> None:
+        self.queries = queries
+
+    def _sql(self, name: str) -> str:
+        STATEMENTS.labels(name).inc()
+        return self.queries[name]
+
+    async def _run(self, method: str, name: str, args: Sequence[Any]) -> Any:
+        raise NotImplementedError
+
+    async def fetch(self, name: str, *args: Any) -> list[asyncpg.Record]:
+        return await self._run("fetch", name, args)
+
+    async def fetchrow(self, name: str, *args: Any) -> asyncpg.Record | None:
+        return await self._run("fetchrow", name, args)
+
+    async def fetchval(self, name: str, *args: Any) -> Any:
+        return await self._run("fetchval", name, args)
+
+    async def execute(self, name: str, *args: Any) -> int:
+        """Rows touched."""
+        tag = await self._run("execute", name, args)
+        tail = tag.rsplit(" ", 1)[-1]
+        return int(tail) if tail.isdigit() else 0
+
+
+class Transaction(Rows):
+    """An open transaction. `connection` is for COPY and other things that have no name."""
+
+    def __init__(self, connection: Connection, queries: Queries) -> None:
+        super().__init__(queries)
+        self.connection = connection
+
+    async def _run(self, method: str, name: str, args: Sequence[Any]) -> Any:
+        return await getattr(self.connection, method)(self._sql(name), *args)
+
+
+class Database(Rows):
+    """A service's own database: its role, its schema first in the search path."""
+
+    def __init__(self, settings: ServiceSettings, schema: str, queries: Queries) -> None:
+        super().__init__(queries)
+        self._settings = settings
+        self.schema = schema
+        self._pool: asyncpg.Pool | None = None
+
+    @property
+    def pool(self) -> asyncpg.Pool:
+        if self._pool is None:
+            raise RuntimeError(f"the {self.schema} database is not open yet")
+        return self._pool
+
+    async def open(self) -> None:
+        """Wait for the server and for this room's migrations, then fill the pool."""
+        said = False
+        while True:
+            try:
+                self._pool = await asyncpg.create_pool(
+                    self._settings.database_url.reveal(),
+                    min_size=1,
+                    max_size=self._settings.database_pool_size,
+                    init=_speak_json,
+                    command_timeout=30,
+                    server_settings={"search_path": self.schema, "application_name": f"nurture-{self.schema}"},
+                )
+                if await self._pool.fetchval("select to_regclass('outbox')") is not None:
+                    return
+                await self._pool.close()
+                reason = f"schema {self.schema} is not migrated; run `nurture db migrate`"
+            except (*UNREACHABLE, asyncpg.InvalidAuthorizationSpecificationError) as error:
+                reason = f"{type(error).__name__}: the database does not answer"
+            if not said:
+                log.warning("database.waiting", reason=reason)
+                said = True
+            await asyncio.sleep(0.1)
+
+    async def close(self) -> None:
+        if self._pool is not None:
+            try:
+                await asyncio.wait_for(self._pool.close(), 5)
+            except TimeoutError:
+                self._pool.terminate()
+
+    async def _run(self, method: str, name: str, args: Sequence[Any]) -> Any:
+        return await getattr(self.pool, method)(self._sql(name), *args)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """READ COMMITTED: correctness comes from row locks and unique keys, never from isolation levels."""
+        async with self.pool.acquire() as connection:
+            async with connection.transaction():
+                yield Transaction(connection, self.queries)
+            TRANSACTIONS.inc()
+
+
+async def _speak_json(connection: asyncpg.Connection) -> None:
+    await connection.set_type_codec(
+        "jsonb",
+        schema="pg_catalog",
+        format="binary",
+        encoder=lambda value: b"\x01" + msgspec.json.encode(value),
+        decoder=lambda data: msgspec.json.decode(data[1:]),
+    )

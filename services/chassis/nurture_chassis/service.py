@@ -1,0 +1,176 @@
+"""The life of a service: open what it stands on, hear, tick, serve its HTTP, and stop cleanly in the reverse order."""
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+
+import structlog
+import uvicorn
+import uvloop
+
+from nurture_chassis import logs
+from nurture_chassis.bus import Bus
+from nurture_chassis.clock import Clock
+from nurture_chassis.database import UNREACHABLE, Database
+from nurture_chassis.health import Asgi, Front, Page, Reply, as_json, asyncapi_document, metrics
+from nurture_chassis.outbox import Outbox
+from nurture_chassis.queries import Queries
+from nurture_chassis.settings import ServiceSettings
+from nurture_chassis.ticker import Ticker
+
+log = structlog.get_logger()
+EXIT_TEMPORARY = 75
+"""sysexits' EX_TEMPFAIL: the supervisor should start the process again."""
+
+
+class Service:
+    """Everything that one service process stands on; `app.py` of a room wires its handlers and ticks to this."""
+
+    def __init__(self, room: str, settings: ServiceSettings) -> None:
+        self.room = room
+        self.settings = settings
+        self.clock = Clock.from_setting(settings.nurture_clock)
+        self.database = Database(settings, room, Queries.of(f"nurture_{room}", settings.publish_schema))
+        self.bus = Bus(settings.nats_url, room, self.database)
+        self.outbox = Outbox(self.database, self.bus)
+        self.before_hearing: list[Callable[[], Awaitable[None]]] = []
+        self.on_stop: list[Callable[[], Awaitable[None]]] = []
+        self.problems: list[Callable[[], list[str]]] = []
+        self.tickers: list[Ticker] = []
+        self.inner: Asgi | None = None
+        self._ready = False
+        self._stopping = asyncio.Event()
+        self.tick("outbox-mark", self.outbox.mark, every=0.25)
+        self.tick("outbox-relay", self.outbox.sweep, every=5.0)
+        self.tick("outbox-rotate", self._rotate, every=3600.0)
+
+    def tick(self, name: str, work: Callable[[], Awaitable[bool | float | None]], *, every: float) -> Ticker:
+        """Run `work` every so many seconds and whenever the returned ticker is woken."""
+        ticker = Ticker(name, work, every=every)
+        self.tickers.append(ticker)
+        return ticker
+
+    async def _rotate(self) -> None:
+        await self.database.fetchval("outbox_rotate")
+
+    async def live(self) -> Reply:
+        return as_json(200, {"status": "alive", "service": self.room})
+
+    async def ready(self) -> Reply:
+        problems = await self.why_not_ready()
+        return as_json(503 if problems else 200, {"status": "not ready" if problems else "ready", "problems": problems})
+
+    async def why_not_ready(self) -> list[str]:
+        """Reasons in words; an empty list means ready."""
+        if not self._ready:
+            return ["starting"] if not self._stopping.is_set() else ["stopping"]
+        problems = self.bus.problems()
+        problems += [f"{ticker.name} keeps failing" for ticker in self.tickers if ticker.failing]
+        for ask in self.problems:
+            problems += ask()
+        try:
+            async with asyncio.timeout(2):
+                await self.database.pool.fetchval("select 1")
+        except UNREACHABLE:
+            problems.append("the database does not answer")
+        return problems
+
+    async def _metrics(self) -> Reply:
+        return metrics()
+
+    async def _asyncapi(self) -> Reply:
+        return 200, "application/json", asyncapi_document(self.bus, f"nurture {self.room}")
+
+    def pages(self) -> dict[str, Page]:
+        """The paths that every service answers."""
+        return {
+            "/health/live": self.live,
+            "/health/ready": self.ready,
+            "/metrics": self._metrics,
+            "/asyncapi": self._asyncapi,
+        }
+
+    async def serve(self) -> int:
+        """Run until SIGTERM or SIGINT. Returns the exit code."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        server = _Server(
+            uvicorn.Config(
+                Front(self.pages(), self.inner),
+                host=self.settings.nurture_http_host,
+                port=self.settings.nurture_http_port,
+                log_config=None,
+                access_log=False,
+                timeout_graceful_shutdown=5,
+                server_header=False,
+                proxy_headers=False,
+            )
+        )
+        http = asyncio.create_task(server.serve())
+        opening = asyncio.create_task(self._open())
+        stopping = asyncio.create_task(self._stopping.wait())
+        lost = asyncio.create_task(self.bus.lost.wait())
+        try:
+            await asyncio.wait({opening, stopping, http}, return_when=asyncio.FIRST_COMPLETED)
+            if opening.done():
+                opening.result()
+                log.info("service.ready", port=self.settings.nurture_http_port)
+                await asyncio.wait({stopping, lost, http}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            failed = http.done() and not self._stopping.is_set()
+            self._ready = False
+            opened = opening.done() and opening.exception() is None
+            opening.cancel()
+            server.should_exit = True
+            with contextlib.suppress(asyncio.CancelledError, SystemExit):
+                await http
+            await self._close(opened)
+            for task in (stopping, lost):
+                task.cancel()
+        return EXIT_TEMPORARY if failed or self.bus.lost.is_set() else 0
+
+    async def _open(self) -> None:
+        await self.database.open()
+        await self.bus.connect()
+        for prepare in self.before_hearing:
+            await prepare()
+        await self.bus.start()
+        for ticker in self.tickers:
+            ticker.start()
+        self._ready = True
+
+    async def _close(self, opened: bool) -> None:
+        if opened:
+            for ticker in self.tickers:
+                await ticker.stop()
+            for finish in self.on_stop:
+                await finish()
+        with contextlib.suppress(Exception):
+            await asyncio.wait_for(self.bus.stop(), 20) if not opened else None
+        if opened:
+            await self.outbox.close()
+            await self.bus.stop()
+        await self.database.close()
+        log.info("service.stopped")
+
+
+class _Server(uvicorn.Server):
+    """Signals belong to the service, not to its HTTP server."""
+
+    @contextlib.contextmanager
+    def capture_signals(self):
+        yield
+
+
+def run(service_of: Callable[[], Service]) -> None:
+    """Build the service inside its event loop, run it and exit with its code."""
+
+    async def main() -> int:
+        service = service_of()
+        logs.configure(service.room, service.settings.log_level, service.settings.log_format)
+        return await service.serve()
+
+    sys.exit(uvloop.run(main()))

@@ -1,0 +1,109 @@
+"""Settings from the environment: a struct's field `from_email` is read from FROM_EMAIL, or from the file in FROM_EMAIL_FILE."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+
+class SettingsError(Exception):
+    """A setting is missing or malformed; the text names it and never shows its value."""
+
+
+class Secret:
+    """A string that does not show itself. `reveal()` gives it up, at the place of use only."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        return self._value
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __repr__(self) -> str:
+        return "Secret(…)"
+
+    __str__ = __repr__
+
+
+class ServiceSettings(msgspec.Struct, kw_only=True, frozen=True):
+    """What every service is told. Times in seconds."""
+
+    database_url: Secret
+    nats_url: str
+    secret_key: Secret
+    environment: Literal["development", "production"] = "development"
+    public_url: str = "http://127.0.0.1:8001"
+    publish_schema: str = "public"
+    database_pool_size: int = 8
+    nurture_clock: str = ""
+    nurture_sandbox: bool = False
+    nurture_http_host: str = "127.0.0.1"
+    nurture_http_port: int = 0
+    log_level: str = "info"
+    log_format: Literal["json", "text"] = "json"
+
+    @property
+    def mode(self) -> str:
+        """What every page and status line says about email."""
+        return "sandbox" if self.nurture_sandbox else "LIVE (Resend)"
+
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+def _read(name: str, environ: Mapping[str, str]) -> str | None:
+    path = environ.get(f"{name}_FILE")
+    if path:
+        try:
+            return Path(path).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise SettingsError(f"{name}_FILE points to a file that cannot be read: {error.strerror}") from None
+    value = environ.get(name)
+    return value.strip() if value and value.strip() else None
+
+
+def _decode(kind: type, value: Any) -> Any:
+    if kind is Secret:
+        return Secret(value)
+    raise NotImplementedError
+
+
+_BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+
+
+def load(kind: type[T], environ: Mapping[str, str] = os.environ) -> T:
+    """Read `kind`, a msgspec struct, from the environment.
+
+    Raises SettingsError naming every variable that is missing, and the first that is malformed.
+    """
+    raw: dict[str, Any] = {}
+    missing: list[str] = []
+    for field in msgspec.structs.fields(kind):
+        name = field.name.upper()
+        value = _read(name, environ)
+        if value is None:
+            if field.required:
+                missing.append(name)
+            continue
+        raw[field.name] = _BOOLEANS.get(value.lower(), value) if field.type is bool else value
+    if missing:
+        raise SettingsError(
+            f"missing: {', '.join(missing)}. Set each in the environment, or NAME_FILE to a file with it."
+        )
+    try:
+        return msgspec.convert(raw, kind, strict=False, dec_hook=_decode)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"a setting is malformed: {_without_values(str(error))}") from None
+
+
+def _without_values(text: str) -> str:
+    # msgspec names the field as `$.field`; the environment calls it FIELD.
+    head, _, path = text.rpartition(" - at `$.")
+    return f"{path.rstrip('`').upper()}: {head}" if head else text

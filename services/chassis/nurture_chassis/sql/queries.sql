@@ -1,0 +1,75 @@
+-- Statements that every room's schema answers to: its outbox, its dead letters, its pace, its leases.
+
+-- name: outbox_add
+-- Messages of one transaction, all in one statement.
+insert into outbox (id, subject, payload, headers)
+select * from unnest($1::uuid[], $2::text[], $3::bytea[], $4::jsonb[])
+
+-- name: outbox_published
+-- Marks come in batches and late: until then the relay may publish again under the same id, which is harmless.
+update outbox set published_at = now()
+where published_at is null and id = any($1::uuid[]) and created_at > now() - interval '7 days'
+
+-- name: outbox_sweep
+-- What a writer could not publish itself; young rows are left to their writer.
+select id, subject, payload, headers from outbox
+where published_at is null and created_at < now() - make_interval(secs => $1)
+order by created_at limit $2 for update skip locked
+
+-- name: outbox_waiting
+-- Backlog for the health page and the metric.
+select count(*) as waiting, min(created_at) as oldest from outbox where published_at is null
+
+-- name: outbox_rotate
+-- Makes tomorrow's partition and drops those older than the retention (security definer: services own no tables).
+select rotate_outbox()
+
+-- name: dead_letter_keep
+-- The same letter comes back with every redelivery; one row is enough.
+insert into dead_letters (id, durable, subject, payload, headers, reason)
+values ($1, $2, $3, $4, $5, $6) on conflict (id) do nothing
+
+-- name: dead_letters_replay
+-- Replay puts the letter on the bus again through the outbox; folds and inboxes make that safe.
+update dead_letters set replayed_at = now() where id = any($1::uuid[]) returning id, subject, payload, headers
+
+-- name: pace_reserve
+-- One slot for all replicas: no burst, database clock. Returns the seconds to wait for it.
+insert into pace as p (account, next_at, interval_seconds) values ($1, clock_timestamp() + make_interval(secs => $2), $2)
+on conflict (account) do update
+set next_at = greatest(p.next_at, clock_timestamp(), coalesce(p.parked_until, clock_timestamp()))
+    + make_interval(secs => p.interval_seconds)
+returning greatest(0, extract(epoch from next_at - make_interval(secs => interval_seconds) - clock_timestamp()))::float8
+
+-- name: pace_follow
+-- The provider states its own limit; only a change writes.
+update pace set interval_seconds = $2 where account = $1 and abs(interval_seconds - $2) > 1e-6
+
+-- name: pace_hold
+-- A `retry-after` moves everybody's next slot.
+update pace set next_at = greatest(next_at, clock_timestamp() + make_interval(secs => $2)) where account = $1
+
+-- name: pace_park
+-- The account itself is refused: nobody calls until then, and the reason is shown.
+insert into pace (account, next_at, interval_seconds, parked_until, park_reason)
+values ($1, clock_timestamp(), $4, clock_timestamp() + make_interval(secs => $2), $3)
+on conflict (account) do update set parked_until = excluded.parked_until, park_reason = excluded.park_reason
+
+-- name: pace_unpark
+-- A call went through again.
+update pace set parked_until = null, park_reason = null where account = $1 and park_reason is not null
+
+-- name: pace_state
+-- For the health page.
+select next_at, interval_seconds, parked_until, park_reason from pace where account = $1
+
+-- name: lease_take
+-- One holder at a time, by the database's clock; the holder renews by the same statement.
+insert into leases as l (name, holder, until) values ($1, $2, clock_timestamp() + make_interval(secs => $3))
+on conflict (name) do update set holder = excluded.holder, until = excluded.until
+where l.holder = excluded.holder or l.until < clock_timestamp()
+returning holder
+
+-- name: lease_release
+-- A clean stop hands over at once.
+delete from leases where name = $1 and holder = $2

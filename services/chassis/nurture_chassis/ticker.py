@@ -1,0 +1,63 @@
+"""Due work: a tick that runs at once when woken, else every so often, and again at once while there is more."""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+log = structlog.get_logger()
+
+
+class Ticker:
+    """Runs `tick` one at a time. True: run again now; a number: that many seconds from now at the latest."""
+
+    def __init__(self, name: str, tick: Callable[[], Awaitable[bool | float | None]], *, every: float) -> None:
+        self.name = name
+        self._tick = tick
+        self._every = every
+        self._woken = asyncio.Event()
+        self._failures = 0
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def failing(self) -> bool:
+        """True while the last ticks raised; readiness reports it."""
+        return self._failures > 2
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name=f"ticker:{self.name}")
+
+    async def stop(self) -> None:
+        """Waits for a tick in progress: it may hold a transaction."""
+        if self._task is None:
+            return
+        task, self._task = self._task, None
+        self.wake()
+        try:
+            await asyncio.wait_for(task, 10)
+        except TimeoutError:
+            log.warning("ticker.stopped_hard", ticker=self.name)
+
+    async def _run(self) -> None:
+        while self._task is not None:
+            self._woken.clear()
+            try:
+                again = await self._tick()
+                self._failures = 0
+            except Exception:
+                self._failures += 1
+                again = min(5.0, 0.1 * 2 ** min(self._failures, 6))
+                log.warning("ticker.failed", ticker=self.name, exc_info=True)
+            if again is True:
+                continue
+            # Jitter keeps replicas from asking the database in step.
+            wait = (self._every if again in (None, False) else min(float(again), self._every)) * random.uniform(
+                0.9, 1.1
+            )
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._woken.wait(), wait)
