@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 log = structlog.get_logger()
+_jitter = random.SystemRandom()
 
 
 class Ticker:
@@ -56,7 +57,7 @@ class Ticker:
             if again is True:
                 continue
             # Jitter keeps replicas from asking the database in step.
-            wait = (self._every if again in (None, False) else min(float(again), self._every)) * random.uniform(
+            wait = (self._every if again in (None, False) else min(float(again), self._every)) * _jitter.uniform(
                 0.9, 1.1
             )
             with contextlib.suppress(TimeoutError):

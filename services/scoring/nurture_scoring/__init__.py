@@ -1,1 +1,7 @@
-"""Engagement scores."""
+"""The scoring room.
+
+hears  EmailsSettled, EmailsObserved, TelegramsSettled
+says   nothing yet
+owns   schema scoring: heard
+needs  PostgreSQL, NATS
+"""

@@ -1,1 +1,7 @@
-"""Telegram: Bot API, linking, updates, pacing."""
+"""The telegram room.
+
+hears  SendTelegrams
+says   TelegramsSettled
+owns   schema telegram: pages
+needs  PostgreSQL, NATS
+"""

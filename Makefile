@@ -1,0 +1,50 @@
+# Nurture: everything a person types. `make help` lists it.
+SHELL := /bin/bash
+PYTHON ?= python3
+UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
+BIN := .venv/bin
+# Tests and benches never see a provider's key, whatever the shell holds.
+CLEAN := env -u RESEND_API_KEY -u RESEND_API_KEY_FILE -u RESEND_API_URL -u RESEND_WEBHOOK_SECRET -u TELEGRAM_BOT_TOKEN \
+	-u TELEGRAM_API_URL -u DATABASE_URL -u NATS_URL -u ADMIN_API_KEY -u NURTURE_URL -u NURTURE_API_KEY -u PORT
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help setup up down status test check bench walk fmt
+
+help: ## what there is
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+.tools/bin/uv:
+	@echo "bringing uv into .tools"
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --target .tools uv
+
+.venv/.synced: pyproject.toml uv.lock $(wildcard */pyproject.toml services/*/pyproject.toml deploy/local/pyproject.toml) | $(filter .tools/%,$(UV))
+	@$(UV) sync --quiet --frozen --python $(PYTHON)
+	@touch $@
+
+setup: .venv/.synced ## install everything into .venv
+
+up: setup ## start the whole system, print where it is
+	@$(BIN)/nurture up --detach
+
+down: setup ## stop it
+	@$(BIN)/nurture down
+
+status: setup ## what runs, where, with which key
+	@$(BIN)/nurture status
+
+test: setup ## every test that this machine can run
+	@$(CLEAN) $(BIN)/pytest -q -n $(WORKERS) --dist worksteal tests
+
+check: setup ## lint, format, types, import rules, lock file
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check -q .
+	@$(BIN)/basedpyright
+	@$(BIN)/lint-imports
+	@$(UV) lock --check --quiet
+
+bench: setup ## measure against a bare pipeline on the same machine
+	@$(CLEAN) $(BIN)/python -m bench
+
+fmt: setup ## format the code
+	@$(BIN)/ruff check --fix-only -q . ; $(BIN)/ruff format -q .

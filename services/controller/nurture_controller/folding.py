@@ -1,0 +1,89 @@
+"""Pure: what was said about deliveries, as rows of the log and as facts."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from nurture_contracts.events import Observation, Settlement
+from nurture_contracts.ids import derived
+
+OUTCOME_KIND = {
+    "accepted": "sent",
+    "rejected": "failed",
+    "unknown": "unknown",
+    "suppressed": "suppressed",
+    "expired": "expired",
+}
+"""The log's word for each way that attempts can end."""
+
+FACTS = (
+    "sent",
+    "delivered",
+    "opened",
+    "clicked",
+    "bounced",
+    "complained",
+    "failed",
+    "suppressed",
+    "cancelled",
+    "expired",
+    "unknown",
+)
+"""Kinds that set a fact, in the order of the fold's columns. Others (`delayed`, `unsubscribed`) are timeline only."""
+
+
+class Logged(NamedTuple):
+    """One row of `delivery_events`."""
+
+    event_id: UUID
+    delivery_id: UUID | None
+    provider_id: str | None
+    kind: str
+    at: datetime
+    detail: dict[str, Any]
+
+
+def of_settlement(claim_id: UUID, item: Settlement) -> Logged:
+    """The end of attempts. Its id follows from claim and delivery, so that a repeated page is the same event."""
+    kind = "cancelled" if item.reason == "cancelled" else OUTCOME_KIND[item.outcome]
+    detail: dict[str, Any] = {"attempts": item.attempt}
+    if item.reason:
+        detail["reason"] = item.reason
+    return Logged(derived("settled", claim_id, item.delivery_id), item.delivery_id, item.provider_id, kind, item.at, detail)
+
+
+def of_observation(item: Observation) -> Logged:
+    """What happened later. A provider that takes a message and then drops it has bounced it, whatever it calls that."""
+    detail: dict[str, Any] = {"signal": item.signal}
+    kind = item.kind
+    if kind in ("failed", "suppressed"):
+        detail["reason"] = f"provider_{kind}"
+        kind = "bounced"
+    elif kind == "bounced":
+        detail["reason"] = f"{item.bounce or 'unknown'}_bounce"
+    if item.link:
+        detail["link"] = item.link
+    return Logged(item.event_id, item.delivery_id, item.provider_id, kind, item.at, detail)
+
+
+def facts(rows: Iterable[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
+    """The fold's input, a row a delivery in id order: earliest time of each fact, then reason, provider id, attempts."""
+    found: dict[UUID, dict[str, Any]] = {}
+    for row in rows:
+        if row["delivery_id"] is None:
+            continue
+        fact = found.setdefault(row["delivery_id"], {})
+        kind, at, detail = row["kind"], row["at"], row["detail"]
+        if kind in FACTS and (kind not in fact or at < fact[kind]):
+            fact[kind] = at
+        reason = detail.get("reason")
+        if reason and kind != "sent":
+            fact["reason"] = min(reason, fact.get("reason", reason))
+        if row["provider_id"]:
+            fact["provider_id"] = min(row["provider_id"], fact.get("provider_id", row["provider_id"]))
+        fact["attempts"] = max(detail.get("attempts", 0), fact.get("attempts", 0))
+    return [
+        (delivery, *(fact.get(kind) for kind in FACTS), fact.get("reason"), fact.get("provider_id"), fact["attempts"])
+        for delivery, fact in sorted(found.items())
+    ]

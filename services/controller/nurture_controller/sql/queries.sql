@@ -1,0 +1,172 @@
+-- The controller's questions, each with its reason. Set-based: a page of people is one statement.
+
+-- name: sequence_latest
+-- Which version a new enrolment gets.
+select id, type, version, definition from sequences where type = $1 order by version desc limit 1
+
+-- name: sequence_by_ids
+-- Versions that due enrolments are pinned to; cached for good, since they never change.
+select id, type, version, definition from sequences where id = any($1::uuid[])
+
+-- name: sequence_types
+-- For refusals that name what would be valid.
+select distinct type from sequences order by type
+
+-- name: sequence_publish
+-- The next version of its type; the same text published twice is one version. Two at once: the unique key decides.
+insert into sequences (id, type, version, definition, toml, published_at)
+select $1, $2, coalesce(max(version), 0) + 1, $3, $4, $5 from sequences where type = $2
+returning version
+
+-- name: sequence_publish_first
+-- Shipped sequences fill a gap and never overrule an operator's version.
+insert into sequences (id, type, version, definition, toml, published_at)
+select $1, $2, 1, $3, $4, $5 where not exists (select from sequences where type = $2)
+on conflict (type, version) do nothing
+
+-- name: command_result
+-- A redelivered command is answered from here.
+select status, result from command_results where command_id = $1
+
+-- name: command_settle
+-- The answer is written in the transaction of the effect.
+insert into command_results (command_id, status, result, at) values ($1, $2, $3, $4) on conflict do nothing
+
+-- name: start_cancelled
+-- Did a cancel overtake this start?
+select true from cancelled_starts where command_id = $1
+
+-- name: start_forestall
+-- Remember a cancel whose start may still be on its way.
+insert into cancelled_starts (command_id, at) values ($1, $2) on conflict do nothing
+
+-- name: people
+-- Persons and both contacts of a page of ids, one row a person. A hint for planning: the claim decides again.
+select u.id, u.first_name, u.timezone, u.locale, u.attributes, u.preferred_channel, u.preferred_time,
+       e.address as email, e.state as email_state, e.consent as email_consent,
+       t.address as telegram, t.state as telegram_state, t.consent as telegram_consent
+from {publish}.users u
+left join {publish}.contacts e on e.user_id = u.id and e.channel = 'email'
+left join {publish}.contacts t on t.user_id = u.id and t.channel = 'telegram'
+where u.id = any($1::uuid[])
+
+-- name: enrolments_running_of
+-- Who of these is in this sequence already?
+select user_id, id from enrolments where state = 'active' and sequence_type = $1 and user_id = any($2::uuid[])
+
+-- name: enrolments_start
+-- A race for the same person and type, or a repeated command, loses quietly; the winner's ids come back.
+insert into enrolments (id, command_id, user_id, sequence_id, sequence_type, step, next_at, state, context, override_channel,
+                        last_delivery_id, started_at, ended_at, ended_reason)
+select u.id, $1, u.user_id, $2, $3, u.step, u.next_at, u.state, $4, $5, u.last_delivery_id, $6, u.ended_at, u.ended_reason
+from unnest($7::uuid[], $8::uuid[], $9::smallint[], $10::timestamptz[], $11::text[], $12::uuid[], $13::timestamptz[], $14::text[])
+     as u (id, user_id, step, next_at, state, last_delivery_id, ended_at, ended_reason)
+on conflict do nothing
+returning id
+
+-- name: enrolments_claim_due
+-- The page of people whose next step is due, oldest first; other controllers skip them.
+select e.id, e.user_id, e.sequence_id, e.sequence_type, e.step, e.next_at, e.context, e.override_channel, e.started_at,
+       d.status as last_status
+from enrolments e left join deliveries d on d.id = e.last_delivery_id
+where e.id = any(array(
+    select id from enrolments where state = 'active' and next_at <= $1 order by next_at limit $2 for update skip locked))
+order by e.id
+
+-- name: enrolments_advance
+-- Where each claimed enrolment stands now.
+update enrolments e
+set step = u.step, next_at = u.next_at, state = u.state, last_delivery_id = coalesce(u.last_delivery_id, e.last_delivery_id),
+    ended_at = u.ended_at, ended_reason = u.ended_reason
+from unnest($1::uuid[], $2::smallint[], $3::timestamptz[], $4::text[], $5::uuid[], $6::timestamptz[], $7::text[])
+     as u (id, step, next_at, state, last_delivery_id, ended_at, ended_reason)
+where e.id = u.id
+
+-- name: enrolments_next_due
+-- How long the ticker may sleep.
+select next_at from enrolments where state = 'active' and next_at is not null order by next_at limit 1
+
+-- name: enrolments_cancel
+-- Ends what runs; deliveries already planned are dropped by the channel's claim, which asks the enrolment.
+update enrolments set state = 'cancelled', next_at = null, ended_at = $1, ended_reason = 'cancelled'
+where state = 'active' and (id = $2 or command_id = $3 or (user_id = $4 and sequence_type = $5))
+returning id
+
+-- name: deliveries_plan
+-- One row a delivery; the unique key makes a second plan of the same step impossible.
+insert into deliveries (id, enrolment_id, user_id, sequence_type, step, channel, scheduled_at, created_at, failed_at, suppressed_at,
+                        expired_at, failure_reason)
+select u.* from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::smallint[], $6::text[], $7::timestamptz[],
+                       $8::timestamptz[], $9::timestamptz[], $10::timestamptz[], $11::timestamptz[], $12::text[]) as u
+
+-- name: contents_plan
+-- The frozen words and the decision that led to them.
+insert into delivery_contents (delivery_id, address, template, subject, body, params, decision, expires_at)
+select u.* from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::jsonb[], $7::jsonb[], $8::timestamptz[]) as u
+
+-- name: job_open
+-- The people of a list or segment, resolved once.
+insert into start_jobs (command_id, sequence_id, sequence_type, user_ids, context, override_channel, at)
+values ($1, $2, $3, coalesce($4::uuid[], (select coalesce(array_agg(id order by id), '{}') from {publish}.users)), $5, $6, $7)
+on conflict do nothing
+
+-- name: job_claim
+-- The oldest open job's next page; only one controller works on it at a time.
+select command_id, sequence_id, sequence_type, user_ids[cursor + 1 : cursor + $1] as page, cardinality(user_ids) as people, cursor,
+       context, override_channel, at, started, running, refused_by_reason, refused
+from start_jobs where not done order by at limit 1 for update skip locked
+
+-- name: job_advance
+-- Cursor and counts move in the transaction of the enrolments they count.
+update start_jobs set cursor = $2, started = $3, running = $4, refused_by_reason = $5, refused = $6, done = $7 where command_id = $1
+
+-- name: events_log
+-- Insert-only inbox: what comes twice is logged once. An event without a delivery finds it by provider id, or waits.
+with heard as (
+    select u.event_id,
+           coalesce(u.delivery_id, (select s.delivery_id from delivery_events s
+                                    where s.provider_id = u.provider_id and s.kind = 'sent' limit 1)) as delivery_id,
+           u.provider_id, u.kind, u.at, u.detail
+    from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::timestamptz[], $6::jsonb[])
+         as u (event_id, delivery_id, provider_id, kind, at, detail))
+insert into delivery_events (event_id, delivery_id, provider_id, kind, at, detail)
+select * from heard order by event_id on conflict (event_id) do nothing
+returning delivery_id, provider_id, kind, at, detail
+
+-- name: events_waiting
+-- Events that came before their send was known.
+update delivery_events set delivery_id = u.delivery_id
+from unnest($1::text[], $2::uuid[]) as u (provider_id, delivery_id)
+where delivery_events.delivery_id is null and delivery_events.provider_id = u.provider_id
+returning delivery_events.delivery_id, delivery_events.provider_id, kind, at, detail
+
+-- name: facts_fold
+-- Facts by minimum, rows in id order so that two folds never wait for each other in a circle.
+with told as (
+    select * from unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[], $6::timestamptz[],
+                         $7::timestamptz[], $8::timestamptz[], $9::timestamptz[], $10::timestamptz[], $11::timestamptz[],
+                         $12::timestamptz[], $13::text[], $14::text[], $15::smallint[])
+        as t (id, sent_at, delivered_at, opened_at, clicked_at, bounced_at, complained_at, failed_at, suppressed_at, cancelled_at,
+              expired_at, unknown_at, reason, provider_id, attempts)),
+held as materialized (
+    select d.id from deliveries d where d.id in (select id from told) order by d.id for update)
+update deliveries d
+set sent_at = least(d.sent_at, t.sent_at), delivered_at = least(d.delivered_at, t.delivered_at),
+    opened_at = least(d.opened_at, t.opened_at), clicked_at = least(d.clicked_at, t.clicked_at),
+    bounced_at = least(d.bounced_at, t.bounced_at), complained_at = least(d.complained_at, t.complained_at),
+    failed_at = least(d.failed_at, t.failed_at), suppressed_at = least(d.suppressed_at, t.suppressed_at),
+    cancelled_at = least(d.cancelled_at, t.cancelled_at), expired_at = least(d.expired_at, t.expired_at),
+    unknown_at = least(d.unknown_at, t.unknown_at), failure_reason = least(d.failure_reason, t.reason),
+    provider_id = least(d.provider_id, t.provider_id), attempts = greatest(d.attempts, t.attempts)
+from told t join held h on h.id = t.id
+where d.id = h.id
+
+-- name: topology_floors
+-- Where each consumer stood when all was well.
+select durable, stream, floor from topology_floors
+
+-- name: topology_note
+-- Written while healthy only.
+insert into topology_floors (durable, stream, floor, seen_at)
+select u.durable, u.stream, u.floor, now() from unnest($1::text[], $2::text[], $3::bigint[]) as u (durable, stream, floor)
+on conflict (durable) do update set stream = excluded.stream, floor = excluded.floor, seen_at = excluded.seen_at

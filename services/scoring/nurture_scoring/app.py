@@ -1,0 +1,17 @@
+"""The wiring of the scoring room."""
+
+from nurture_chassis.service import Service
+from nurture_chassis.settings import load
+
+from nurture_scoring.config import Config
+from nurture_scoring.handlers import Handlers
+
+
+def build() -> Service:
+    """The service, not yet running."""
+    service = Service("scoring", load(Config))
+    handlers = Handlers(service.database)
+    service.bus.hear("scoring-email-settled", handlers.emails_settled)
+    service.bus.hear("scoring-email-observed", handlers.emails_observed)
+    service.bus.hear("scoring-telegram-settled", handlers.telegrams_settled)
+    return service

@@ -1,0 +1,1 @@
+-- The scoring room publishes nothing yet.

@@ -1,0 +1,1 @@
+-- The telegram room publishes nothing yet.
