@@ -1,0 +1,35 @@
+"""What planning knows about a person: facts read from the gateway's views, as plain values."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+from uuid import UUID
+
+from msgspec import Struct
+from nurture_contracts.base import Channel
+
+ContactState = Literal["ok", "bounced", "complained", "suppressed", "blocked"]
+Consent = Literal["granted", "refused"]
+
+
+class Person(Struct, frozen=True, kw_only=True):
+    """A person. `preferred_time` is morning, afternoon, evening, night or HH:MM, in `timezone` (an IANA name)."""
+
+    id: UUID
+    first_name: str = ""
+    timezone: str = "UTC"
+    locale: str = "en"
+    attributes: dict[str, Any] = {}
+    preferred_channel: Channel | None = None
+    preferred_time: str = "morning"
+
+
+class Contact(Struct, frozen=True, kw_only=True):
+    """One way to reach a person. It may be used only while `state` is ok and `consent` is granted."""
+
+    channel: Channel
+    address: str
+    state: ContactState = "ok"
+    consent: Consent = "granted"
+
+
+Contacts = Mapping[Channel, Contact]
