@@ -51,7 +51,7 @@ class Outbox:
     """The outbox of one room."""
 
     def __init__(self, database: Database, bus: Bus) -> None:
-        self._database = database
+        self.database = database
         self._bus = bus
         self._published: list[UUID] = []
         self._flight: set[asyncio.Task[None]] = set()
@@ -59,7 +59,7 @@ class Outbox:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Saying]:
         """Commit what was done and said together, then publish what was said."""
-        async with self._database.transaction() as plain:
+        async with self.database.transaction() as plain:
             saying = Saying(plain)
             yield saying
             if saying.letters:
@@ -88,7 +88,7 @@ class Outbox:
         ids, self._published = self._published[:2000], self._published[2000:]
         if ids:
             try:
-                await self._database.execute("outbox_published", ids)
+                await self.database.execute("outbox_published", ids)
             except BaseException:
                 self._published = ids + self._published
                 raise
@@ -96,7 +96,7 @@ class Outbox:
 
     async def sweep(self, older_than: float = 5.0, limit: int = 200) -> bool:
         """Publish what no writer got out, oldest first, `older_than` seconds; one round. True when there may be more."""
-        async with self._database.transaction() as tx:
+        async with self.database.transaction() as tx:
             rows = await tx.fetch("outbox_sweep", older_than, limit)
             if not rows:
                 return False
@@ -107,7 +107,7 @@ class Outbox:
 
     async def replay(self, ids: list[UUID]) -> int:
         """Put dead letters on the bus again, each as a new message. Returns how many there were."""
-        async with self._database.transaction() as tx:
+        async with self.database.transaction() as tx:
             rows = await tx.fetch("dead_letters_replay", ids)
             letters = [Letter(uuid7(), row["subject"], row["payload"], row["headers"]) for row in rows]
             if letters:

@@ -57,8 +57,8 @@ class Ticker:
             if again is True:
                 continue
             # Jitter keeps replicas from asking the database in step.
-            wait = (self._every if again in (None, False) else min(float(again), self._every)) * _jitter.uniform(
-                0.9, 1.1
-            )
+            wait = (
+                self._every if again is None or again is False else min(float(again), self._every)
+            ) * _jitter.uniform(0.9, 1.1)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._woken.wait(), wait)

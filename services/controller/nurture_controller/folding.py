@@ -1,8 +1,8 @@
 """Pure: what was said about deliveries, as rows of the log and as facts."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from nurture_contracts.events import Observation, Settlement
@@ -50,7 +50,9 @@ def of_settlement(claim_id: UUID, item: Settlement) -> Logged:
     detail: dict[str, Any] = {"attempts": item.attempt}
     if item.reason:
         detail["reason"] = item.reason
-    return Logged(derived("settled", claim_id, item.delivery_id), item.delivery_id, item.provider_id, kind, item.at, detail)
+    return Logged(
+        derived("settled", claim_id, item.delivery_id), item.delivery_id, item.provider_id, kind, item.at, detail
+    )
 
 
 def of_observation(item: Observation) -> Logged:
@@ -67,7 +69,13 @@ def of_observation(item: Observation) -> Logged:
     return Logged(item.event_id, item.delivery_id, item.provider_id, kind, item.at, detail)
 
 
-def facts(rows: Iterable[Mapping[str, Any]]) -> list[tuple[Any, ...]]:
+class Row(Protocol):
+    """A row of the log, as read back."""
+
+    def __getitem__(self, key: str, /) -> Any: ...
+
+
+def facts(rows: Iterable[Row]) -> list[tuple[Any, ...]]:
     """The fold's input, a row a delivery in id order: earliest time of each fact, then reason, provider id, attempts."""
     found: dict[UUID, dict[str, Any]] = {}
     for row in rows:

@@ -45,7 +45,9 @@ _WORDS: dict[type[nodes.Node], str] = {
 _ALLOWED_HINT = "conditions, loops over a list, and the filters " + ", ".join(sorted(FILTERS)) + " are what there is"
 _BRACES = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]{0,63})\}")
 _IN_LINK = re.compile(r"\]\([^)\s]+\Z")
-_HTML = re.compile(r"</?(?:a|b|br|p|i|u|em|strong|div|span|img|table|tr|td|ul|ol|li|h[1-6]|font|center)\b[^>]*>", re.IGNORECASE)
+_HTML = re.compile(
+    r"</?(?:a|b|br|p|i|u|em|strong|div|span|img|table|tr|td|ul|ol|li|h[1-6]|font|center)\b[^>]*>", re.IGNORECASE
+)
 
 
 class Remark(NamedTuple):
@@ -81,7 +83,9 @@ def remarks(source: str, environment: ImmutableSandboxedEnvironment) -> list[Rem
 def paths(source: str, environment: ImmutableSandboxedEnvironment) -> frozenset[str]:
     """The dotted names that an allowed template asks for."""
     tree = environment.parse(source)
-    return frozenset(path for node in tree.find_all((nodes.Name, nodes.Getattr, nodes.Getitem)) if (path := _path(node)))
+    return frozenset(
+        path for node in tree.find_all((nodes.Name, nodes.Getattr, nodes.Getitem)) if (path := _path(node))
+    )
 
 
 def _compiles(tree: nodes.Template, environment: ImmutableSandboxedEnvironment) -> Iterator[Remark]:
@@ -179,7 +183,9 @@ def _of_loop(node: nodes.For, seen: _Seen) -> Iterator[Remark]:
         yield Remark(node.lineno, "only plain loops are allowed", "write `{% for item in context.items %}`")
     over = _path(node.iter)
     if not over:
-        yield Remark(node.lineno, "a loop runs over something that is no name", "loop over a list such as `context.items`")
+        yield Remark(
+            node.lineno, "a loop runs over something that is no name", "loop over a list such as `context.items`"
+        )
     elif seen.loops and over.split(".")[0] != seen.loops[-1]:
         # Otherwise two long lists would make a job of their product.
         yield Remark(node.lineno, "an inner loop runs over another list", "loop over a part of the outer loop's item")

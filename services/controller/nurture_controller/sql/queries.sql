@@ -12,8 +12,12 @@ select id, type, version, definition from sequences where id = any($1::uuid[])
 -- For refusals that name what would be valid.
 select distinct type from sequences order by type
 
+-- name: sequence_publish_lock
+-- One publish of a type at a time, until the transaction ends.
+select pg_advisory_xact_lock(hashtext('sequence:' || $1))
+
 -- name: sequence_publish
--- The next version of its type; the same text published twice is one version. Two at once: the unique key decides.
+-- The next version of its type.
 insert into sequences (id, type, version, definition, toml, published_at)
 select $1, $2, coalesce(max(version), 0) + 1, $3, $4, $5 from sequences where type = $2
 returning version

@@ -1,0 +1,96 @@
+"""Due steps: claim a page of enrolments, decide each, write the deliveries, move the enrolments; one transaction."""
+
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from nurture_chassis.clock import Clock
+from nurture_chassis.outbox import Outbox
+from nurture_contracts.base import Channel
+from nurture_contracts.ids import uuid7
+
+from nurture_controller.config import Config
+from nurture_controller.library import Library
+from nurture_controller.placing import Placed, place
+from nurture_controller.planning import DueEnrolment
+from nurture_controller.store import people, save_deliveries
+from nurture_controller.wording import Wordings
+
+log = structlog.get_logger()
+PUT_OFF_SECONDS = 2.0
+"""Real seconds that a step waits when the one before it is still on its way."""
+
+
+class Planner:
+    """The controller's tick."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        library: Library,
+        wordings: Wordings,
+        clock: Clock,
+        config: Config,
+        available: tuple[Channel, ...],
+    ) -> None:
+        self._outbox = outbox
+        self._library = library
+        self._wordings = wordings
+        self._clock = clock
+        self._config = config
+        self._available = available
+
+    async def tick(self) -> bool | float:
+        """Plan one page. True when the page was full; else the real seconds until the next step is due."""
+        now = self._clock.now()
+        async with self._outbox.transaction() as tx:
+            rows = await tx.fetch("enrolments_claim_due", now, self._config.plan_batch)
+            placed: list[Placed] = []
+            if rows:
+                published = await self._library.versions(tx, {row["sequence_id"] for row in rows})
+                known = await people(tx, [row["user_id"] for row in rows if row["last_status"] != "pending"])
+                put_off = now + timedelta(seconds=PUT_OFF_SECONDS * self._clock.speed)
+                for row in rows:
+                    if row["last_status"] == "pending":
+                        # Order of steps: nothing is planned past a delivery that has not ended.
+                        placed.append(
+                            Placed(row["id"], row["user_id"], row["step"], put_off, "active", None, None, None)
+                        )
+                        continue
+                    version = published[row["sequence_id"]]
+                    due = DueEnrolment(
+                        id=row["id"],
+                        user_id=row["user_id"],
+                        step=row["step"],
+                        next_at=row["next_at"],
+                        version=version.version,
+                        override_channel=row["override_channel"],
+                        context=row["context"],
+                    )
+                    placed.append(
+                        place(
+                            due, version, known.get(row["user_id"]), now, self._wordings, self._config.dashboard_url, uuid7(),
+                            self._available,
+                        )
+                    )  # fmt: skip
+                types = {row["id"]: row["sequence_type"] for row in rows}
+                await save_deliveries(tx, placed, types, now, self._config.page_size)
+                columns = [list(column) for column in zip(*(_advance_row(one) for one in placed), strict=True)]
+                await tx.execute("enrolments_advance", *columns)
+        if rows:
+            log.info("planning.page", enrolments=len(rows), deliveries=sum(one.delivery is not None for one in placed))
+            return True if len(rows) == self._config.plan_batch else 0.01
+        next_at = await self._outbox.database.fetchval("enrolments_next_due")
+        return 60.0 if next_at is None else max(0.02, self._clock.real_delay(next_at - self._clock.now()))
+
+
+def _advance_row(one: Placed) -> tuple[Any, ...]:
+    return (
+        one.id,
+        one.step,
+        one.next_at,
+        one.state,
+        one.delivery.id if one.delivery else None,
+        one.ended_at,
+        one.ended_reason,
+    )

@@ -1,0 +1,70 @@
+"""The wiring of the controller."""
+
+from nurture_chassis import topology
+from nurture_chassis.lease import Lease
+from nurture_chassis.service import Service
+from nurture_chassis.settings import load
+from nurture_contracts.base import Channel
+
+from nurture_controller.advancing import Planner
+from nurture_controller.commands import Commands
+from nurture_controller.config import Config
+from nurture_controller.ledger import Ledger
+from nurture_controller.library import Library
+from nurture_controller.starting import Starter
+from nurture_controller.wording import Wordings
+
+AVAILABLE: tuple[Channel, ...] = ("email",)
+"""Channels that can send; the telegram room answers `channel_off` until it can."""
+
+TOPOLOGY_SECONDS = 5.0
+
+
+def build() -> Service:
+    """The service, not yet running."""
+    config = load(Config)
+    service = Service("controller", config)
+    library = Library(service.database, service.clock)
+    wordings = Wordings()
+    starter = Starter(service.outbox, library, wordings, service.clock, config, AVAILABLE)
+    planner = Planner(service.outbox, library, wordings, service.clock, config, AVAILABLE)
+    commands = Commands(service.outbox, library)
+    ledger = Ledger(service.outbox)
+    keeper = Keeper(service, config.nats_replicas)
+
+    service.before_hearing += [library.publish_shipped, keeper.first]
+    service.on_stop.append(keeper.lease.release)
+    service.bus.hear("controller-start", starter.start)
+    service.bus.hear("controller-cancel", commands.cancel)
+    service.bus.hear("controller-publish", commands.publish)
+    service.bus.hear("controller-email-settled", ledger.settled)
+    service.bus.hear("controller-email-observed", ledger.observed)
+    service.bus.hear("controller-telegram-settled", ledger.settled)
+    starter.wake_jobs = service.tick("start-jobs", starter.work, every=2.0).wake
+    service.tick("planning", planner.tick, every=1.0)
+    service.tick("topology", keeper.tick, every=TOPOLOGY_SECONDS)
+    return service
+
+
+class Keeper:
+    """Holds the lease on the bus topology and keeps it as the contracts say."""
+
+    def __init__(self, service: Service, replicas: int) -> None:
+        self._service = service
+        self._replicas = replicas
+        self._noted: list[topology.Floor] = []
+        self.lease = Lease(service.database, "topology", TOPOLOGY_SECONDS * 3)
+
+    async def first(self) -> None:
+        """Before hearing anything, so that every service finds its consumers; a second controller leaves it to the holder."""
+        await self.tick()
+
+    async def tick(self) -> None:
+        if not await self.lease.hold():
+            return
+        database = self._service.database
+        floors = {row["durable"]: row["floor"] for row in await database.fetch("topology_floors")}
+        standing = await topology.ensure(self._service.bus, self._replicas, floors)
+        if standing != self._noted:
+            await database.execute("topology_note", *(list(column) for column in zip(*standing, strict=True)))
+            self._noted = standing

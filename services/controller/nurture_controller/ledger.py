@@ -1,0 +1,36 @@
+"""Folds: what was said about deliveries goes into the log and the facts, a page a transaction."""
+
+from nurture_chassis.outbox import Outbox
+from nurture_contracts.events import EmailsObserved, EmailsSettled, TelegramsSettled
+
+from nurture_controller.folding import Logged, facts, of_observation, of_settlement
+
+
+class Ledger:
+    """Hears outcomes and events of every channel."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+
+    async def settled(self, page: EmailsSettled | TelegramsSettled) -> None:
+        """The attempts at these deliveries are over."""
+        await self._fold([of_settlement(page.claim_id, item) for item in page.items])
+
+    async def observed(self, page: EmailsObserved) -> None:
+        """Something happened to messages that left."""
+        await self._fold([of_observation(item) for item in page.items])
+
+    async def _fold(self, events: list[Logged]) -> None:
+        if not events:
+            return
+        async with self._outbox.transaction() as tx:
+            rows = await tx.fetch("events_log", *(list(column) for column in zip(*events, strict=True)))
+            sent = [row for row in rows if row["kind"] == "sent" and row["provider_id"]]
+            if sent:
+                # An event may have come before we knew which delivery its provider id means.
+                rows += await tx.fetch(
+                    "events_waiting", [row["provider_id"] for row in sent], [row["delivery_id"] for row in sent]
+                )
+            told = facts(rows)
+            if told:
+                await tx.execute("facts_fold", *(list(column) for column in zip(*told, strict=True)))

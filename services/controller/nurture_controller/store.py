@@ -1,0 +1,77 @@
+"""Rows in and out: pages of people, enrolments and deliveries, each page a statement."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+from nurture_chassis.database import Transaction
+from nurture_chassis.outbox import Saying
+from nurture_contracts.base import Channel
+from nurture_contracts.commands import SendEmails, SendTelegrams
+from nurture_contracts.ids import uuid7
+
+from nurture_controller.people import Contact, Person
+from nurture_controller.placing import Known, Placed
+
+
+async def people(tx: Transaction, ids: Sequence[UUID]) -> dict[UUID, Known]:
+    """Everybody of `ids` who exists."""
+    return {row["id"]: _known(row) for row in await tx.fetch("people", ids)}
+
+
+def _known(row: asyncpg.Record) -> Known:
+    contacts: dict[Channel, Contact] = {}
+    channel: Channel
+    for channel in ("email", "telegram"):
+        if row[channel] is not None:
+            contacts[channel] = Contact(
+                channel=channel, address=row[channel], state=row[f"{channel}_state"], consent=row[f"{channel}_consent"]
+            )
+    person = Person(
+        id=row["id"],
+        first_name=row["first_name"] or "",
+        timezone=row["timezone"],
+        locale=row["locale"] or "en",
+        attributes=row["attributes"],
+        preferred_channel=row["preferred_channel"],
+        preferred_time=row["preferred_time"],
+    )
+    return Known(person, contacts)
+
+
+async def save_deliveries(
+    tx: Saying, placed: Iterable[Placed], sequence_types: dict[UUID, str], now: datetime, page: int
+) -> None:
+    """Write planned deliveries with their contents and wake the channels, `page` ids a message.
+
+    `sequence_types` is by enrolment. Set-based: two statements however many there are.
+    """
+    rows = [(one, one.delivery) for one in placed if one.delivery is not None]
+    if not rows:
+        return
+    await tx.execute(
+        "deliveries_plan",
+        *_columns(
+            (
+                *(d.id, one.id, one.user_id, sequence_types[one.id], d.decision["inputs"]["step"], d.channel),
+                *(d.scheduled_at, now, d.failed_at, d.suppressed_at, d.expired_at, d.reason),
+            )
+            for one, d in rows
+        ),
+    )
+    await tx.execute(
+        "contents_plan",
+        *_columns(
+            (d.id, d.address, d.template, d.subject, d.body, d.params, d.decision, d.expires_at) for _, d in rows
+        ),
+    )
+    for channel, message in (("email", SendEmails), ("telegram", SendTelegrams)):
+        ids = [d.id for _, d in rows if d.channel == channel and d.to_send]
+        for start in range(0, len(ids), page):
+            tx.say(message(page_id=uuid7(), items=ids[start : start + page]))
+
+
+def _columns(rows: Iterable[tuple[Any, ...]]) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)]
