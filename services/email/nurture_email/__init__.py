@@ -1,0 +1,7 @@
+"""The email room.
+
+hears  SendEmails, EmailWebhooksReceived, TrackingHit
+says   EmailsSettled, EmailsObserved, TestEmailsProgressed, AddressesSuppressed
+owns   schema email: pages, claims, suppressions, links; all attempts at an email; the layouts
+needs  PostgreSQL (reads outbound_messages, contacts, test_messages), NATS, Resend or whatever speaks its protocol
+"""

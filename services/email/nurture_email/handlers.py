@@ -1,0 +1,71 @@
+"""What the room hears: pages to send, the provider's webhooks, hits on tracking links."""
+
+from collections.abc import Callable, Sequence
+
+from nurture_chassis.outbox import Outbox, Saying
+from nurture_contracts.commands import SendEmails
+from nurture_contracts.events import (
+    AddressesSuppressed,
+    EmailsObserved,
+    EmailWebhooksReceived,
+    Observation,
+    Suppression,
+    TestEmailsProgressed,
+    TrackingHit,
+)
+
+from nurture_email.observations import Report, of_hit, of_webhook, report
+from nurture_email.store import Store
+
+
+class Handlers:
+    """`wake` tells the sender that there is work."""
+
+    def __init__(self, store: Store, outbox: Outbox, wake: Callable[[], None]) -> None:
+        self._store = store
+        self._outbox = outbox
+        self._wake = wake
+
+    async def send(self, page: SendEmails) -> None:
+        """Keep the page; from here on rows and leases drive the sending."""
+        if page.items:
+            await self._store.take_page(page.page_id, page.items, page.test)
+            self._wake()
+
+    async def webhooks(self, page: EmailWebhooksReceived) -> None:
+        """Say what was observed; addresses that are dead or unwilling are suppressed in the same transaction."""
+        seen = [(webhook.test, of_webhook(webhook)) for webhook in page.items]
+        real = [observation for test, observation in seen if observation and not test]
+        tests = [observation for test, observation in seen if observation and test]
+        reports = [found for observation in real if (found := report(observation))]
+        async with self._outbox.transaction() as tx:
+            await _suppress(tx, reports)
+            _say(tx, real, tests)
+
+    async def tracking(self, page: TrackingHit) -> None:
+        """Say what was opened and clicked."""
+        real = [of_hit(hit) for hit in page.items if not hit.test]
+        tests = [of_hit(hit) for hit in page.items if hit.test]
+        async with self._outbox.transaction() as tx:
+            _say(tx, real, tests)
+
+
+def _say(tx: Saying, real: list[Observation], tests: list[Observation]) -> None:
+    if real:
+        tx.say(EmailsObserved(items=real))
+    if tests:
+        tx.say(TestEmailsProgressed(items=tests))
+
+
+async def _suppress(tx: Saying, reports: Sequence[Report]) -> None:
+    if not reports:
+        return
+    rows = await tx.fetch(
+        "suppress",
+        [found.delivery_id for found in reports],
+        [found.reason for found in reports],
+        [found.at for found in reports],
+    )
+    if rows:
+        items = [Suppression(channel="email", **dict(row)) for row in rows]
+        tx.say(AddressesSuppressed(items=items))

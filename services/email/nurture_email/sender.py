@@ -1,0 +1,249 @@
+"""Sends what is due. The order is always: is there work, a slot, a claim, the call, the settlement.
+
+Everything that matters is in rows: a sender that dies leaves a lease that runs out, and the next one repeats the same request
+under the same key. Any number of senders may run.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Protocol
+from uuid import UUID
+
+import structlog
+from msgspec.structs import replace
+from nurture_chassis.clock import Clock
+from nurture_chassis.database import UNREACHABLE
+from nurture_chassis.pace import Pace
+from nurture_contracts.base import Message
+from nurture_contracts.events import EmailsSettled, TestEmailsProgressed
+from prometheus_client import Counter, Gauge, Histogram
+
+from nurture_email.attempts import Claim, Limits, Next, Result, Retry, Settle, before_call, decide
+from nurture_email.observations import progress_of_test, settlement
+from nurture_email.rendering import Mail, Outbound, Renderer, RenderSettings, Unrenderable
+from nurture_email.resend import TOTAL_SECONDS, Rate, Reply
+from nurture_email.store import FULL, Store, Taken
+from nurture_email.verdicts import park_seconds
+
+log = structlog.get_logger()
+CALLS = Counter("nurture_email_calls", "Requests to the provider, by what became of them", ["verdict"])
+CALL_SECONDS = Histogram("nurture_email_call_seconds", "How long the provider took to answer")
+SETTLED = Counter("nurture_email_settled", "Deliveries settled, by outcome", ["outcome"])
+PARKED = Gauge("nurture_email_parked", "1 while the provider refuses the account")
+
+LEASE_SECONDS = 60.0
+LEASE_MARGIN = 10.0
+SHORT_WAIT = 1.0
+CONTENDED_WAIT = 0.05
+_SETTLE_AGAIN = (0.1, 0.5, 2.0, 5.0)
+
+
+class Provider(Protocol):
+    """Takes 1 to 100 mails as one request under a key."""
+
+    async def send(self, key: str, mails: Sequence[Mail]) -> Reply: ...
+
+
+class Sender:
+    """Up to `concurrency` requests in flight. `settings` are what new claims are rendered by."""
+
+    def __init__(
+        self,
+        store: Store,
+        pace: Pace,
+        provider: Provider,
+        renderer: Renderer,
+        clock: Clock,
+        settings: RenderSettings,
+        *,
+        concurrency: int,
+        limits: Limits,
+        lease: float = LEASE_SECONDS,
+    ) -> None:
+        self._store = store
+        self._pace = pace
+        self._provider = provider
+        self._renderer = renderer
+        self._clock = clock
+        self._settings = settings
+        self._concurrency = concurrency
+        self._limits = limits
+        self._lease = lease
+        self._flight: set[asyncio.Task[None]] = set()
+        self._slot: float | None = None
+        self._more = False
+        self._parked = False
+        self.wake: Callable[[], None] = lambda: None
+
+    async def tick(self) -> bool | float:
+        """Start one request if there is work, a free place and a slot. True: there may be more."""
+        if len(self._flight) >= self._concurrency:
+            # A request that ends wakes the ticker.
+            return False
+        if not self._more:
+            look = await self._store.look()
+            if look.parked is not None:
+                self._mark_parked(True)
+                return look.parked
+            if not look.work:
+                return False
+        wait = await self._wait_for_slot()
+        if wait > SHORT_WAIT:
+            self._more = False
+            return wait
+        await asyncio.sleep(wait)
+        taken_at = time.monotonic()
+        taken = await self._store.claim_next(self._lease, self._clock.now(), self._settings)
+        if taken is None:
+            # The slot is kept: it was paid for.
+            contended, self._more = not self._more, False
+            return CONTENDED_WAIT if contended else True
+        self._slot = None
+        self._more = len(taken.claim.members) >= FULL
+        self._start(self._attempt(taken, taken_at))
+        return True
+
+    async def _wait_for_slot(self) -> float:
+        if self._slot is None:
+            self._slot = time.monotonic() + await self._pace.reserve()
+        return max(0.0, self._slot - time.monotonic())
+
+    def _start(self, attempt: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(attempt)
+        self._flight.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._flight.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("email.attempt_failed", error=type(error).__name__, exc_info=error)
+        self.wake()
+
+    async def finish(self, seconds: float = TOTAL_SECONDS + 5) -> None:
+        """Let requests in flight end and be settled; what is left after `seconds` is taken up when its lease ends."""
+        if not self._flight:
+            return
+        _, left = await asyncio.wait(set(self._flight), timeout=seconds)
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+    async def _attempt(self, taken: Taken, taken_at: float) -> None:
+        step = before_call(taken.claim, taken.fresh, taken.now)
+        if isinstance(step, Settle):
+            await self._end(taken.claim, step)
+            return
+        mails, unrenderable = self._render(taken.messages, taken.settings)
+        claim = replace(taken.claim, results={**taken.claim.results, **unrenderable})
+        step = before_call(claim, {}, taken.now)
+        if isinstance(step, Settle):
+            await self._end(claim, step)
+            return
+        await self._store.keep_links({id: url for mail in mails.values() for id, url in mail.links.items()})
+        if time.monotonic() - taken_at > self._lease - TOTAL_SECONDS - LEASE_MARGIN:
+            # Another may hold the claim before this call would end, so it does not begin.
+            await self._end(claim, Retry(wait=0.0, may_have_arrived=claim.may_have_arrived))
+            return
+        reply = await self._call(claim, mails)
+        now = taken.now + timedelta(seconds=time.monotonic() - taken_at)
+        await self._end(claim, await self._judge(claim, list(mails), reply, now))
+
+    def _render(
+        self, messages: Sequence[Outbound], settings: RenderSettings
+    ) -> tuple[dict[UUID, Mail], dict[UUID, Result]]:
+        mails: dict[UUID, Mail] = {}
+        failed: dict[UUID, Result] = {}
+        for message in messages:
+            try:
+                mails[message.delivery_id] = self._renderer.render(message, settings)
+            except Unrenderable as error:
+                failed[message.delivery_id] = Result(outcome="rejected", reason=str(error))
+                log.warning("email.unrenderable", delivery_id=str(message.delivery_id), reason=str(error))
+        return mails, failed
+
+    async def _call(self, claim: Claim, mails: dict[UUID, Mail]) -> Reply:
+        with CALL_SECONDS.time():
+            reply = await self._provider.send(str(claim.id), list(mails.values()))
+        verdict = reply.verdict
+        CALLS.labels(verdict.kind).inc()
+        if verdict.kind != "accepted":
+            log.warning(
+                "email.call",
+                claim_id=str(claim.id),
+                attempt=claim.attempt,
+                members=len(mails),
+                verdict=verdict.kind,
+                reason=verdict.reason,
+            )
+        return reply
+
+    async def _judge(self, claim: Claim, sent: Sequence[UUID], reply: Reply, now: datetime) -> Next:
+        verdict, park = reply.verdict, 0.0
+        if verdict.kind == "account":
+            park = park_seconds(verdict.reason, self._clock.real())
+            log.error(
+                "email.channel_parked",
+                reason=verdict.reason,
+                seconds=round(park),
+                hint="the provider refuses the account: check its key, sender domain and quota",
+            )
+        try:
+            await self._keep_pace(reply.rate, verdict.kind, verdict.reason, verdict.retry_after, park)
+        except UNREACHABLE as error:
+            # The settlement matters more; the next reply states the pace again.
+            log.warning("email.pace_not_kept", error=type(error).__name__)
+        return decide(claim, sent, verdict, now, self._limits, park)
+
+    async def _keep_pace(
+        self, rate: Rate, kind: str, reason: str | None, retry_after: float | None, park: float
+    ) -> None:
+        if kind == "account":
+            await self._pace.park(reason or "account", park)
+            self._mark_parked(True)
+        elif kind == "not_sent" and (retry_after or rate.reset):
+            await self._pace.hold(retry_after or rate.reset or 0.0)
+        elif kind == "accepted" and self._parked:
+            await self._pace.unpark()
+            self._mark_parked(False)
+        if rate.limit:
+            await self._pace.follow(rate.limit)
+
+    def _mark_parked(self, parked: bool) -> None:
+        self._parked = parked
+        PARKED.set(1 if parked else 0)
+
+    async def _end(self, claim: Claim, following: Next) -> None:
+        """Write down what follows, trying again while the database is away and the lease lasts."""
+        ours = False
+        for wait in (*_SETTLE_AGAIN, None):
+            try:
+                ours = await self._write(claim, following)
+            except UNREACHABLE:
+                if wait is None:
+                    raise
+                await asyncio.sleep(wait)
+            else:
+                break
+        if not ours:
+            log.warning("email.fence_lost", claim_id=str(claim.id), fence=claim.fence)
+        elif isinstance(following, Settle):
+            for result in following.results.values():
+                SETTLED.labels(result.outcome).inc()
+
+    async def _write(self, claim: Claim, following: Next) -> bool:
+        if isinstance(following, Retry):
+            return await self._store.retry(claim, following)
+        return await self._store.settle(claim, following.results, following.followups, self._says(claim, following))
+
+    def _says(self, claim: Claim, settle: Settle) -> Message | None:
+        if not settle.results:
+            return None
+        at = self._clock.now()
+        items = settle.results.items()
+        if claim.test:
+            return TestEmailsProgressed(items=[progress_of_test(claim.id, id, result, at) for id, result in items])
+        return EmailsSettled(
+            claim_id=claim.id, items=[settlement(id, result, at, claim.attempt) for id, result in items]
+        )

@@ -1,0 +1,138 @@
+-- The email room's questions.
+
+-- name: page_take
+-- A page that comes again is known by its id.
+insert into pages (id, members, test) values ($1, $2, $3) on conflict do nothing
+
+-- name: look
+-- The idle tick's only statement: is there anything to claim, and is the channel parked (seconds)?
+select exists(select from claims where state = 'open' and next_at <= now())
+    or exists(select from pages where claim_id is null) as work,
+    (select extract(epoch from parked_until - clock_timestamp())::float8 from pace
+     where account = $1 and parked_until > clock_timestamp()) as parked
+
+-- name: claim_next
+-- One statement, so one snapshot: a due claim, else waiting pages up to a full request, with consent checked as the rule.
+-- $1 new claim's id, $2 lease in seconds, $3 business time, $4 settings to render by, $5 members of a full request.
+with due as materialized (
+    select id, members, test, results, may_have_arrived or lease_until is not null as arrived
+    from claims where state = 'open' and next_at <= now() order by next_at limit 1 for update skip locked
+), head as (
+    select test from pages where claim_id is null and not exists (select from due) order by received_at, id limit 1
+), waiting as (
+    select id, sum(cardinality(members)) over (order by received_at, id) as upto
+    from (
+        select p.id, p.members, p.received_at from pages p join head on head.test = p.test
+        where p.claim_id is null order by p.received_at, p.id limit $5
+    ) as oldest
+), taken as (
+    update pages set claim_id = $1
+    where id = any(array(
+        select p.id from pages p
+        where p.id in (select id from waiting where upto <= $5) and p.claim_id is null
+        for update skip locked
+    ))
+    returning id, members, test, received_at
+), source as (
+    select m.id, m.place, due.test, due.arrived
+    from due, unnest(due.members) with ordinality as m(id, place)
+    where not due.results ? m.id::text
+    union all
+    (select distinct on (m.id) m.id, row_number() over (order by t.received_at, t.id, m.place), t.test, false
+    from taken t, unnest(t.members) with ordinality as m(id, place)
+    order by m.id, 2)
+), checked as (
+    select s.id, s.place, s.test, s.arrived, o.address, o.template, o.subject, o.body, o.params,
+        t.address as test_address, t.user_name as test_user_name, t.template as test_template,
+        case
+            when s.test then case when t.id is null then 'rejected/missing' end
+            when o.delivery_id is null then 'rejected/missing'
+            when not o.enrolment_active then 'suppressed/cancelled'
+            when u.reason is not null then 'suppressed/' || u.reason
+            when c.user_id is null then 'suppressed/no_contact'
+            when c.consent <> 'granted' then 'suppressed/refused'
+            when c.state <> 'ok' then 'suppressed/' || c.state
+            when o.expires_at < $3::timestamptz and not s.arrived then 'expired/too_late'
+        end as fell
+    from source s
+    left join {publish}.outbound_messages o on o.delivery_id = s.id and not s.test
+    left join {publish}.contacts c on c.user_id = o.user_id and c.channel = 'email'
+    left join suppressions u on u.address_key = lower(o.address)
+    left join {publish}.test_messages t on t.id = s.id and s.test
+), fallen as (
+    select coalesce(jsonb_object_agg(id, jsonb_build_object('outcome', split_part(fell, '/', 1),
+        'reason', split_part(fell, '/', 2), 'late', arrived)) filter (where fell is not null), '{}') as results
+    from checked
+), renewed as (
+    update claims c
+    set attempt = c.attempt + 1, fence = c.fence + 1, may_have_arrived = due.arrived,
+        lease_until = now() + make_interval(secs => $2), next_at = now() + make_interval(secs => $2),
+        first_call_at = coalesce(c.first_call_at, now()), render = coalesce(c.render, $4::jsonb),
+        results = c.results || fallen.results
+    from due, fallen where c.id = due.id
+    returning c.id, c.members, c.test, c.attempt, c.fence, c.refusals, c.first_call_at, c.may_have_arrived, c.render, c.results
+), opened as (
+    insert into claims (id, members, test, attempt, fence, lease_until, next_at, first_call_at, render, results)
+    select $1, array_agg(s.id order by s.place), bool_or(s.test), 1, 1, now() + make_interval(secs => $2),
+        now() + make_interval(secs => $2), now(), $4::jsonb, (select results from fallen)
+    from source s where not exists (select from due) having count(*) > 0
+    returning id, members, test, attempt, fence, refusals, first_call_at, may_have_arrived, render, results
+)
+select claim.*, now() as now, content.*
+from (select * from renewed union all select * from opened) as claim, (
+    select array_agg(id) filter (where fell is not null) as fresh,
+        array_agg(id) filter (where fell is null) as ids,
+        array_agg(coalesce(address, test_address)) filter (where fell is null) as addresses,
+        array_agg(coalesce(template, test_template)) filter (where fell is null) as templates,
+        array_agg(subject) filter (where fell is null) as subjects,
+        array_agg(body) filter (where fell is null) as bodies,
+        array_agg(coalesce(params, jsonb_build_object('user_name', test_user_name))) filter (where fell is null) as params
+    from (select * from checked order by place) as ordered
+) as content
+
+-- name: links_keep
+-- Links exist before the mail that carries them leaves; most are known to this process already.
+insert into links (id, url) select * from unnest($1::text[], $2::text[]) on conflict do nothing
+
+-- name: claim_settle
+-- Only the holder of the lease may write an end; a late one finds its fence gone.
+update claims set state = 'settled', results = $3, settled_at = now(), lease_until = null
+where id = $1 and fence = $2 and state = 'open' returning id
+
+-- name: claim_follow_up
+-- Members that were certainly not sent, under a new key; what is left of the time to try comes along.
+insert into claims (id, members, test, attempt, refusals, first_call_at, next_at)
+values ($1, $2, $3, $4, $5, $6, now() + make_interval(secs => $7))
+
+-- name: claim_retry
+-- The same request again later. `$5`: it never left, and the fault was the account's, so its clock starts anew.
+update claims set lease_until = null, next_at = now() + make_interval(secs => $3), may_have_arrived = $4,
+    first_call_at = case when $5 then null else first_call_at end
+where id = $1 and fence = $2 and state = 'open' returning id
+
+-- name: suppress
+-- Addresses by delivery, in one statement; the first report stays. Returns whose they are.
+with reported as (
+    select * from unnest($1::uuid[], $2::text[], $3::timestamptz[]) as r(delivery_id, reason, at)
+), found as (
+    select r.delivery_id, r.reason, r.at, o.user_id, lower(o.address) as address_key
+    from reported r join {publish}.outbound_messages o on o.delivery_id = r.delivery_id
+), kept as (
+    insert into suppressions (address_key, reason, at, delivery_id)
+    select distinct on (address_key) address_key, reason, at, delivery_id from found order by address_key, at
+    on conflict do nothing
+)
+select delivery_id, user_id, reason, at from found
+
+-- name: prune
+-- Inbox rows outlive every stream; after 35 days nothing can bring their pages back.
+with old_pages as (
+    delete from pages where id in (
+        select id from pages where received_at < now() - interval '35 days' and claim_id is not null limit $1)
+    returning 1
+), old_claims as (
+    delete from claims where id in (
+        select id from claims where state = 'settled' and settled_at < now() - interval '35 days' limit $1)
+    returning 1
+)
+select (select count(*) from old_pages) + (select count(*) from old_claims) as gone
