@@ -1,0 +1,43 @@
+"""Who may use the admin API: whoever holds its key."""
+
+import hmac
+from hashlib import sha256
+from typing import Any
+
+from litestar.connection import ASGIConnection
+from litestar.di import NamedDependency
+from litestar.handlers import BaseRouteHandler
+
+from nurture_gateway.config import Config
+from nurture_gateway.problems import Problem
+from nurture_gateway.room import Room
+
+
+class Keyring:
+    """Compares a request's bearer token with ADMIN_API_KEY in constant time."""
+
+    def __init__(self, config: Config) -> None:
+        self._hash = _hashed(config.admin_api_key.reveal())
+
+    def opens(self, authorization: str | None) -> bool:
+        """Whether this Authorization header carries the key."""
+        scheme, _, token = (authorization or "").partition(" ")
+        return scheme.lower() == "bearer" and hmac.compare_digest(_hashed(token.strip()), self._hash)
+
+    def guard(self, connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
+        """Litestar's guard: raises Problem 401."""
+        given = connection.headers.get("authorization")
+        if self.opens(given):
+            return
+        detail = "The API key is not the right one." if given else "This path needs an API key."
+        raise Problem("unauthorized", detail, headers={"WWW-Authenticate": 'Bearer realm="nurture"'})
+
+
+TheRoom = NamedDependency[Room]
+"""The gateway's things, as a route asks for them."""
+
+TheKeyring = NamedDependency[Keyring]
+
+
+def _hashed(text: str) -> bytes:
+    return sha256(text.encode()).digest()

@@ -1,0 +1,129 @@
+"""What was sent, what came of it, and why it was sent at all."""
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from litestar import get
+from litestar.params import FromPath, QueryParameter
+from msgspec import Meta, Struct
+
+from nurture_gateway.api.access import TheRoom
+from nurture_gateway.api.described import CursorText, Limit, made, problems
+from nurture_gateway.api.nurture import person
+from nurture_gateway.cursors import NEWEST, Cursor
+from nurture_gateway.paging import page, start_of
+from nurture_gateway.problems import Problem
+from nurture_gateway.room import Room
+
+
+class DeliveryListed(Struct):
+    """One message to one person. `delivery_status` has seven values, `status_detail` tells more of them apart."""
+
+    id: UUID
+    user_id: UUID
+    enrolment_id: UUID | None
+    sequence_type: str
+    message_step: int
+    channel: str
+    delivery_status: str
+    status_detail: str
+    recipient_address: str
+    subject: str | None
+    scheduled_at: datetime | None
+    sent_at: datetime | None
+    delivered_at: datetime | None
+    opened_at: datetime | None
+    clicked_at: datetime | None
+    failed_at: datetime | None
+    failure_reason: str | None
+    attempt_count: int
+    round: int
+    created_at: datetime
+
+
+class DeliveryPage(Struct):
+    """A page of deliveries, newest first."""
+
+    items: list[DeliveryListed]
+    next: str | None
+
+
+class DeliveryShown(Struct):
+    """A delivery, its timeline and the decision that led to it."""
+
+    delivery: dict[str, Any]
+    events: list[dict[str, Any]]
+    decision: dict[str, Any] | None
+
+
+Filter = Annotated[str | None, QueryParameter(required=False, max_length=100)]
+Since = Annotated[datetime, Meta(tz=True)]
+
+
+@get(
+    "/deliveries",
+    tags=["Deliveries"],
+    summary="List deliveries",
+    responses={200: made(DeliveryPage, "A page"), **problems(404)},
+)
+async def list_deliveries(
+    room: TheRoom,
+    cursor: CursorText = None,
+    limit: Limit = 50,
+    user: Annotated[
+        str | None, QueryParameter(name="user", required=False, max_length=200, description="Id or external_id.")
+    ] = None,
+    status: Annotated[
+        str | None, QueryParameter(name="status", required=False, max_length=40, description="`status_detail`.")
+    ] = None,
+    sequence_type: Filter = None,
+    channel: Filter = None,
+    since: Annotated[
+        Since | None, QueryParameter(name="since", required=False, description="Planned at or after, RFC 3339.")
+    ] = None,
+) -> dict[str, Any]:
+    """Deliveries, newest first."""
+    user_id = await person(room.database, user) if user else None
+    start = start_of(cursor)
+    rows = await room.database.fetch(
+        "list_deliveries", start.id, limit + 1, user_id, status, sequence_type, channel, since
+    )
+    return page(rows, limit, lambda row: Cursor(NEWEST.at, row["id"]))
+
+
+@get(
+    "/deliveries/summary",
+    tags=["Deliveries"],
+    summary="Count deliveries by status",
+    responses={200: made(dict[str, int], "Counts", {"delivered": 912, "opened": 40, "bounced": 3}), **problems()},
+)
+async def summarise_deliveries(room: TheRoom) -> dict[str, int]:
+    """Counts by `status_detail`."""
+    return await counts(room)
+
+
+async def counts(room: Room) -> dict[str, int]:
+    """Deliveries by status, most first."""
+    rows = await room.database.fetch("count_deliveries")
+    return dict(sorted(((row["status"], row["deliveries"]) for row in rows), key=lambda pair: -pair[1]))
+
+
+@get(
+    "/deliveries/{delivery_id:uuid}",
+    tags=["Deliveries"],
+    summary="Show a delivery",
+    responses={200: made(DeliveryShown, "The delivery"), **problems(404)},
+)
+async def show_delivery(room: TheRoom, delivery_id: FromPath[UUID]) -> dict[str, Any]:
+    """The delivery, its timeline and its decision."""
+    delivery = await room.database.fetchval("show_delivery", delivery_id)
+    if delivery is None:
+        raise Problem("not_found", f"There is no delivery {delivery_id}.", hint="GET /admin/api/deliveries lists them.")
+    events = await room.database.fetch("delivery_events", delivery_id)
+    decision = await room.database.fetchval("delivery_decision", delivery_id)
+    return {
+        "delivery": delivery,
+        "events": [row["event"] for row in events],
+        "decision": decision["decision"] if decision else None,
+    }

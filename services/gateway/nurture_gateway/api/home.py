@@ -1,0 +1,77 @@
+"""The front door: health for machines, a plain page for people, the documentation of the API."""
+
+from importlib.metadata import version
+from importlib.resources import files
+from typing import Any
+
+from litestar import Request, Response, get
+from litestar.response import Redirect
+
+from nurture_gateway.api.access import TheKeyring, TheRoom
+from nurture_gateway.api.deliveries import counts
+from nurture_gateway.cursors import NEWEST
+from nurture_gateway.html import html
+from nurture_gateway.problems import KINDS
+from nurture_gateway.room import Room
+
+STYLE = files("nurture_gateway").joinpath("static", "nurture.css").read_bytes()
+METHODS = ("get", "post", "patch", "put", "delete")
+
+
+def health(room: Room) -> dict[str, Any]:
+    """What anybody may know: whether it works, and whether mails are real."""
+    problems = room.why_not_ready()
+    return {
+        "status": "degraded" if problems else "ok",
+        "service": "nurture",
+        "version": version("nurture-gateway"),
+        "email": room.config.mode,
+        "environment": room.config.environment,
+        "services": {"gateway": "not ready" if problems else "ready"},
+        "problems": problems,
+    }
+
+
+@get("/", tags=["Health"], summary="Health", security=[], sync_to_thread=False)
+def home(request: Request[Any, Any, Any], room: TheRoom) -> Response[Any]:
+    """Health as JSON; a browser is sent to the dashboard."""
+    if "text/html" in request.headers.get("accept", ""):
+        return Redirect("/admin/dashboard", status_code=302)
+    return Response(health(room))
+
+
+@get("/admin/dashboard", include_in_schema=False)
+async def dashboard(request: Request[Any, Any, Any], room: TheRoom, keyring: TheKeyring) -> Response[bytes]:
+    """State for everybody; counts and deliveries only for the holder of the key."""
+    if not keyring.opens(request.headers.get("authorization")):
+        return html("dashboard.html", health=health(room), signed_in=False, counts={}, deliveries=[])
+    newest = await room.database.fetch("list_deliveries", NEWEST.id, 20, None, None, None, None, None)
+    return html("dashboard.html", health=health(room), signed_in=True, counts=await counts(room), deliveries=newest)
+
+
+@get("/static/nurture.css", include_in_schema=False, sync_to_thread=False)
+def stylesheet() -> Response[bytes]:
+    """The one stylesheet."""
+    return Response(STYLE, media_type="text/css; charset=utf-8", headers={"Cache-Control": "public, max-age=300"})
+
+
+@get("/openapi.json", include_in_schema=False, sync_to_thread=False)
+def openapi(request: Request[Any, Any, Any]) -> Response[Any]:
+    """The OpenAPI 3.1 document."""
+    return Response(request.app.openapi_schema.to_schema(), headers={"Cache-Control": "public, max-age=60"})
+
+
+@get("/docs", include_in_schema=False, sync_to_thread=False)
+def docs(request: Request[Any, Any, Any], room: TheRoom) -> Response[bytes]:
+    """The OpenAPI document as a page; loads nothing from elsewhere."""
+    document = request.app.openapi_schema.to_schema()
+    operations = [
+        {"method": method.upper(), "path": path, **operation}
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+        if method in METHODS
+    ]
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for operation in operations:
+        groups.setdefault(operation.get("tags", ["Other"])[0], []).append(operation)
+    return html("docs.html", groups=groups, kinds=KINDS, health=health(room), schemas=document["components"]["schemas"])

@@ -1,0 +1,87 @@
+"""All routes in one application."""
+
+from typing import Any
+
+from litestar import Litestar, Router
+from litestar.di import Provide
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme, Tag
+
+from nurture_gateway.api import (
+    commands,
+    deliveries,
+    home,
+    imports,
+    nurture,
+    sequences,
+    test_emails,
+    tracking,
+    users,
+    webhook,
+)
+from nurture_gateway.api.access import Keyring
+from nurture_gateway.errors import HANDLERS
+from nurture_gateway.room import Room
+
+LARGEST = 1024 * 1024
+_ABOUT = """Message sequences over email and Telegram. People are named by `id` or by your own `external_id`.
+
+Every POST takes an `Idempotency-Key`. Every error is `application/problem+json` with a `hint`. Lists are paged by cursor."""
+
+
+def application(room: Room, keyring: Keyring) -> Litestar:
+    """The REST application; everything under /admin/api but the provider's webhook needs the key."""
+    admin = Router(
+        "/admin/api",
+        guards=[keyring.guard],
+        security=[{"key": []}],
+        route_handlers=[
+            nurture.trigger, nurture.cancel, nurture.active, commands.show_command,
+            users.upsert_person, users.list_people, users.show_person, users.change_person, imports.import_people,
+            sequences.list_sequences, sequences.show_sequence, sequences.lint_sequence, sequences.publish_sequence,
+            deliveries.list_deliveries, deliveries.summarise_deliveries, deliveries.show_delivery,
+            test_emails.send_test, test_emails.show_test,
+        ],
+    )  # fmt: skip
+
+    def the_room() -> Room:
+        return room
+
+    def the_keyring() -> Keyring:
+        return keyring
+
+    dependencies: dict[str, Any] = {
+        "room": Provide(the_room, sync_to_thread=False, use_cache=True),
+        "keyring": Provide(the_keyring, sync_to_thread=False, use_cache=True),
+    }
+    return Litestar(
+        [
+            admin, webhook.take_webhook, tracking.pixel, tracking.click, tracking.show_unsubscribe, tracking.unsubscribe,
+            home.home, home.dashboard, home.stylesheet, home.openapi, home.docs,
+        ],
+        dependencies=dependencies,
+        exception_handlers=HANDLERS,
+        request_max_body_size=LARGEST,
+        logging_config=None,
+        debug=False,
+        openapi_config=OpenAPIConfig(
+            title="Nurture",
+            version="1",
+            description=_ABOUT,
+            use_handler_docstrings=True,
+            # The stock pages load scripts from elsewhere; ours at /docs do not.
+            render_plugins=[JsonRenderPlugin()],
+            components=Components(
+                security_schemes={"key": SecurityScheme(type="http", scheme="bearer", description="ADMIN_API_KEY")}
+            ),
+            tags=[
+                Tag("Sequences in motion", "Start, cancel, watch"),
+                Tag("People", "Who is written to"),
+                Tag("Sequences", "What is written"),
+                Tag("Deliveries", "What was sent and what came of it"),
+                Tag("Email", "Test mails and provider events"),
+                Tag("Health", "Whether it works"),
+            ],
+        ),
+    )  # fmt: skip

@@ -1,0 +1,57 @@
+"""The wiring of the gateway."""
+
+import msgspec
+from nurture_chassis.service import Service
+from nurture_chassis.settings import load
+from nurture_chassis.tokens import Tokens
+from nurture_contracts.events import CommandSettled
+
+from nurture_gateway.api.access import Keyring
+from nurture_gateway.api.routes import application
+from nurture_gateway.config import Config
+from nurture_gateway.handlers import Handlers
+from nurture_gateway.inbound import Gate
+from nurture_gateway.room import Links, Room
+from nurture_gateway.shell import Shell
+from nurture_gateway.store import Pages
+
+
+def build(config: Config | None = None) -> Service:
+    """The service, not yet running. Raises SettingsError."""
+    config = config or load(Config)
+    config = msgspec.structs.replace(config, nurture_http_port=config.port)
+    service = Service("gateway", config)
+    pages = Pages(service.outbox)
+    room = Room(
+        config=config,
+        database=service.database,
+        outbox=service.outbox,
+        clock=service.clock,
+        tokens=Tokens(config.secret_key.reveal()),
+        webhooks=Gate("webhooks", pages.webhooks),
+        hits=Gate("hits", pages.hits),
+        links=Links(service.database),
+        why_not_ready=service.bus.problems,
+        webhook_keys=config.webhook_keys(),
+    )
+    handlers = Handlers(service.database, room.waiters)
+    service.bus.hear("gateway-settled", handlers.settled)
+    service.bus.hear("gateway-suppressed", handlers.suppressed)
+    service.bus.hear("gateway-test-progress", handlers.test_progress)
+    service.bus.overhear(CommandSettled, room.waiters.settle)
+    service.on_stop += [room.webhooks.close, room.hits.close]
+
+    async def sweep() -> bool:
+        keys = await service.database.execute("forget_keys")
+        return await service.database.execute("forget_pages") + keys > 0
+
+    service.tick("forget", sweep, every=600.0)
+
+    def opened() -> bool:
+        try:
+            return service.database.pool is not None
+        except RuntimeError:
+            return False
+
+    service.inner = Shell(application(room, Keyring(config)), config.public_url, opened)
+    return service

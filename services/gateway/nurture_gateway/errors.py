@@ -1,0 +1,98 @@
+"""Every exception as problem+json, whatever raised it."""
+
+import re
+from typing import Any
+
+import asyncpg
+import structlog
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+from nurture_chassis.database import UNREACHABLE
+
+from nurture_gateway.idempotency import PROBLEM_JSON
+from nurture_gateway.inbound import Closed
+from nurture_gateway.problems import Problem, field_errors
+from nurture_gateway.shell import request_id
+
+log = structlog.get_logger()
+_UNKNOWN = re.compile(r"Object contains unknown field `(.+)`")
+_MISSING = re.compile(r"Object missing required field `(.+)`")
+_CODES = {
+    400: "malformed_request",
+    401: "unauthorized",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "body_too_large",
+    415: "unsupported_media_type",
+}
+_AWAY = (*UNREACHABLE, asyncpg.TooManyConnectionsError, asyncpg.QueryCanceledError, Closed)
+
+
+def respond(request: Request[Any, Any, Any], problem: Problem) -> Response[Any]:
+    """A problem as HTTP."""
+    return Response(
+        problem.body(request_id(request.scope)),
+        status_code=problem.status,
+        media_type=PROBLEM_JSON,
+        headers=problem.headers,
+    )
+
+
+def on_problem(request: Request[Any, Any, Any], error: Problem) -> Response[Any]:
+    """Ours, as raised."""
+    return respond(request, error)
+
+
+def on_validation(request: Request[Any, Any, Any], error: ValidationException) -> Response[Any]:
+    """A field of the wrong form: each is named with its reason."""
+    found: list[Any] = error.extra if isinstance(error.extra, list) else []
+    pairs = [_named(item) for item in found if isinstance(item, dict)]
+    return respond(request, field_errors(pairs or [("body", error.detail)]))
+
+
+def _named(item: dict[str, Any]) -> tuple[str, str]:
+    message, key = item.get("message", ""), item.get("key", "body")
+    if match := _UNKNOWN.fullmatch(message):
+        return _joined(key, match[1]), "is not a known field"
+    if match := _MISSING.fullmatch(message):
+        return _joined(key, match[1]), "is missing"
+    return ("body" if key == "data" else key), message
+
+
+def _joined(parent: str, field: str) -> str:
+    return field if parent in ("data", "body") else f"{parent}.{field}"
+
+
+def on_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
+    """Litestar's own: unknown paths, methods, bodies too large or unreadable."""
+    if error.status_code >= 500:
+        return on_anything(request, error)
+    code = _CODES.get(error.status_code, "malformed_request")
+    detail = error.detail or code.replace("_", " ")
+    if error.status_code == 404:
+        detail = f"There is nothing at {request.url.path}."
+    elif error.status_code == 405:
+        detail = f"{request.url.path} does not take {request.method}."
+    elif error.status_code == 400:
+        return respond(request, field_errors([("body", f"is not readable: {detail}")]))
+    headers = {name: value for name, value in (error.headers or {}).items() if name.lower() in ("allow", "retry-after")}
+    return respond(request, Problem(code, detail, status=error.status_code, headers=headers))
+
+
+def on_anything(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    """What nobody foresaw; the caller learns an id to look for, never the text."""
+    if isinstance(error, _AWAY):
+        log.warning("request.unavailable", path=request.url.path, error=type(error).__name__)
+        return respond(request, Problem("unavailable", "The database does not answer.", headers={"Retry-After": "2"}))
+    log.error("request.failed", path=request.url.path, method=request.method, exc_info=error)
+    return respond(
+        request, Problem("internal_error", "Something went wrong here; the log has it under this request_id.")
+    )
+
+
+HANDLERS: dict[Any, Any] = {
+    Problem: on_problem,
+    ValidationException: on_validation,
+    HTTPException: on_http,
+    Exception: on_anything,
+}

@@ -1,0 +1,43 @@
+"""What the gateway hears: answers to commands, dead addresses, the progress of test mails."""
+
+from nurture_chassis.database import Database
+from nurture_contracts.events import AddressesSuppressed, CommandSettled, TestEmailsProgressed
+
+from nurture_gateway.waiting import Waiters
+
+
+class Handlers:
+    """Every handler is one statement that a repetition does not change."""
+
+    def __init__(self, database: Database, waiters: Waiters) -> None:
+        self._database = database
+        self._waiters = waiters
+
+    async def settled(self, event: CommandSettled) -> None:
+        """Write the controller's answer beside the command, and wake whoever waits for it here."""
+        await self._database.execute("settle_command", event.command_id, event.status, event.result)
+        await self._waiters.settle(event)
+
+    async def suppressed(self, event: AddressesSuppressed) -> None:
+        """Close the addresses that a provider reported, where people still have them."""
+        items = event.items
+        if items:
+            await self._database.execute(
+                "suppress_contacts",
+                [item.user_id for item in items],
+                [item.channel for item in items],
+                [item.delivery_id for item in items],
+                [item.reason for item in items],
+                [item.at for item in items],
+            )
+
+    async def test_progress(self, event: TestEmailsProgressed) -> None:
+        """Add what is new about test mails."""
+        items = [item for item in event.items if item.delivery_id is not None]
+        if items:
+            await self._database.execute(
+                "progress_test_messages",
+                [item.delivery_id for item in items],
+                [item.kind for item in items],
+                [item.at for item in items],
+            )

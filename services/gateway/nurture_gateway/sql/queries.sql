@@ -1,0 +1,251 @@
+-- ── people ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+-- name: match_people
+-- Whom each row means, by id, external id and email, with the person's present values under a lock: what is merged
+-- from them in Python cannot be overtaken before it is written. One statement for one row or for thousands.
+with r as materialized (
+    select * from unnest($1::int[], $2::uuid[], $3::text[], $4::text[], $5::text[]) as r(n, id, external_id, email_key, chat_key)
+), hit as materialized (
+    select r.n, i.id as by_id, x.id as by_external_id, e.user_id as by_email, t.user_id as by_chat
+    from r
+    left join users i on i.id = r.id
+    left join users x on x.external_id = r.external_id
+    left join contacts e on e.channel = 'email' and e.address_key = r.email_key
+    left join contacts t on t.channel = 'telegram' and t.address_key = r.chat_key
+), held as materialized (
+    select * from users where id in (select coalesce(by_id, by_external_id, by_email) from hit) order by id for update
+)
+select hit.n, hit.by_id, hit.by_external_id, hit.by_email, hit.by_chat, held.id, held.external_id, held.first_name,
+    held.timezone, held.locale, held.attributes, held.preferred_channel, held.preferred_time,
+    e.address as email, t.address as telegram_chat_id
+from hit
+left join held on held.id = coalesce(hit.by_id, hit.by_external_id, hit.by_email)
+left join contacts e on e.user_id = held.id and e.channel = 'email'
+left join contacts t on t.user_id = held.id and t.channel = 'telegram'
+
+-- name: save_people
+-- Whole rows: the merge has been done under the lock of match_people. Sorted, so that two writers never deadlock.
+insert into users as u
+    (id, external_id, first_name, timezone, locale, attributes, preferred_channel, preferred_time, created_at, updated_at)
+select r.id, r.external_id, r.first_name, r.timezone, r.locale, r.attributes, r.preferred_channel, r.preferred_time, $9, $9
+from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::jsonb[], $7::text[], $8::text[])
+    as r(id, external_id, first_name, timezone, locale, attributes, preferred_channel, preferred_time)
+order by r.id
+on conflict (id) do update set external_id = excluded.external_id, first_name = excluded.first_name,
+    timezone = excluded.timezone, locale = excluded.locale, attributes = excluded.attributes,
+    preferred_channel = excluded.preferred_channel, preferred_time = excluded.preferred_time,
+    updated_at = excluded.updated_at
+
+-- name: save_contacts
+-- A new address starts reachable; a removed one keeps its row, because consent belongs to the person, not the address.
+insert into contacts as c (user_id, channel, address, address_key, state, reason, changed_at)
+select r.user_id, r.channel, r.address, r.address_key, case when r.address is null then 'blocked' else 'ok' end,
+    case when r.address is null then 'address removed' end, $5
+from unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) as r(user_id, channel, address, address_key)
+order by r.user_id, r.channel
+on conflict (user_id, channel) do update set address = excluded.address, address_key = excluded.address_key,
+    state = excluded.state, reason = excluded.reason, changed_at = excluded.changed_at
+
+-- name: resolve_people
+-- References to ids in one statement; a UUID that is nobody's id may still be somebody's external id.
+select r.ref, coalesce(i.id, x.id) as id
+from unnest($1::text[], $2::uuid[]) with ordinality as r(ref, id, n)
+left join users i on i.id = r.id
+left join users x on x.external_id = r.ref
+order by r.n
+
+-- name: show_person
+-- One person with every contact.
+select u.id, u.external_id, u.first_name, u.timezone, u.locale, u.attributes, u.preferred_channel, u.preferred_time,
+    u.created_at, u.updated_at, coalesce((select jsonb_agg(jsonb_build_object('channel', c.channel, 'address', c.address,
+        'state', c.state, 'reason', c.reason, 'consent', c.consent, 'changed_at', c.changed_at) order by c.channel)
+        from contacts c where c.user_id = u.id), '[]') as contacts
+from users u where u.id = $1
+
+-- name: list_people
+-- Newest first, by keyset: page 1,000 costs what page 1 does.
+select u.id, u.external_id, u.first_name, u.timezone, u.locale, u.attributes, u.preferred_channel, u.preferred_time,
+    u.created_at, u.updated_at, coalesce((select jsonb_agg(jsonb_build_object('channel', c.channel, 'address', c.address,
+        'state', c.state, 'reason', c.reason, 'consent', c.consent, 'changed_at', c.changed_at) order by c.channel)
+        from contacts c where c.user_id = u.id), '[]') as contacts
+from users u where (u.created_at, u.id) < ($1, $2) order by u.created_at desc, u.id desc limit $3
+
+-- name: search_people
+-- Beginnings of an external id, an address or a name; each arm has its own index.
+select u.id, u.external_id, u.first_name, u.timezone, u.locale, u.attributes, u.preferred_channel, u.preferred_time,
+    u.created_at, u.updated_at, coalesce((select jsonb_agg(jsonb_build_object('channel', c.channel, 'address', c.address,
+        'state', c.state, 'reason', c.reason, 'consent', c.consent, 'changed_at', c.changed_at) order by c.channel)
+        from contacts c where c.user_id = u.id), '[]') as contacts
+from users u
+where u.id in (
+    select id from users where external_id like $4
+    union select user_id from contacts where address_key like lower($4)
+    union select id from users where lower(first_name) like lower($4)
+) and (u.created_at, u.id) < ($1, $2) order by u.created_at desc, u.id desc limit $3
+
+-- name: count_people
+-- The number that a live bulk trigger has to confirm.
+select count(*) from users
+
+-- ── commands ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+-- name: reserve_key
+-- The first with a key writes it; a second waits here until the first's transaction ends, then gets no row.
+insert into idempotency_keys as k (scope, key, body_hash) values ($1, $2, $3)
+on conflict (scope, key) do update set body_hash = excluded.body_hash, status = null, body = null, location = null,
+    command_id = null, created_at = now(), expires_at = excluded.expires_at
+where k.expires_at < now()
+returning true
+
+-- name: find_key
+-- What an earlier request under this key was and got.
+select body_hash, status, body, location, command_id from idempotency_keys where scope = $1 and key = $2
+
+-- name: answer_key
+-- Stored in the transaction of the effect, so that a repeat can never do it again.
+update idempotency_keys set status = $3, body = $4, location = $5 where scope = $1 and key = $2
+
+-- name: bind_key
+-- A command answers for its key; the answer is read from the command.
+update idempotency_keys set command_id = $3 where scope = $1 and key = $2
+
+-- name: add_command
+-- A command is a row before it is a message; one refused on the spot is born settled.
+insert into commands (id, kind, request, refused_early, state, status, result, settled_at)
+values ($1, $2, $3, $4, case when $5::int is null then 'accepted' else 'settled' end, $5, $6,
+    case when $5::int is not null then now() end)
+
+-- name: settle_command
+-- Guarded: the first settlement stands, a repeated one changes nothing.
+update commands set state = 'settled', status = $2, result = $3, settled_at = now() where id = $1 and state = 'accepted'
+
+-- name: find_command
+-- For the waiting caller and for the status page.
+select id, kind, request, state, status, result, refused_early, created_at, settled_at, expires_at,
+    state = 'accepted' and expires_at < now() as expired
+from commands where id = $1
+
+-- name: command_progress
+-- How far a start for many people has come, before it is settled.
+select started, running, refused_by_reason, refused from {publish}.start_jobs where command_id = $1
+
+-- name: forget_keys
+-- Seven days are promised; the rest is swept in small bites.
+delete from idempotency_keys where ctid = any(array(select ctid from idempotency_keys where expires_at < now() limit 1000))
+
+-- name: forget_pages
+-- Kept longer than any stream keeps its messages, so that a wiped bus can be refilled.
+delete from inbound_pages where ctid = any(array(select ctid from inbound_pages where received_at < now() - interval '35 days' limit 200))
+
+-- ── what comes in from providers and readers ────────────────────────────────────────────────────────────────────────
+
+-- name: keep_page
+-- Everything of one moment in one row, beside the outbox row that carries it on.
+insert into inbound_pages (id, kind, items) values ($1, $2, $3)
+
+-- name: refuse_email
+-- The person behind a delivery takes back consent; committed before the reader gets the answer.
+insert into contacts as c (user_id, channel, state, reason, consent, consent_at, changed_at)
+select u.id, 'email', 'blocked', 'no address', 'refused', $2, $2
+from {publish}.outbound_messages m join users u on u.id = m.user_id where m.delivery_id = $1
+on conflict (user_id, channel) do update set consent = 'refused', consent_at = coalesce(c.consent_at, $2),
+    reason = coalesce(c.reason, 'unsubscribed'), changed_at = case when c.consent = 'refused' then c.changed_at else $2 end
+returning user_id
+
+-- name: delivery_known
+-- A token is right and its delivery ours.
+select true from {publish}.outbound_messages where delivery_id = $1
+
+-- name: suppress_contacts
+-- A report binds the address that it is about, so a person's newer address stays reachable. The worst report stands,
+-- whatever the order they came in.
+update contacts c set state = s.reason, reason = 'reported by the provider', changed_at = s.at
+from (
+    select distinct on (r.user_id, r.channel, lower(m.address)) r.user_id, r.channel, lower(m.address) as address_key, r.reason, r.at
+    from unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::timestamptz[]) as r(user_id, channel, delivery_id, reason, at)
+    join {publish}.outbound_messages m on m.delivery_id = r.delivery_id and m.user_id = r.user_id
+    order by r.user_id, r.channel, lower(m.address), array_position(array['bounced', 'suppressed', 'complained'], r.reason) desc
+) s
+where c.user_id = s.user_id and c.channel = s.channel and c.address_key = s.address_key
+    and coalesce(array_position(array['ok', 'blocked', 'bounced', 'suppressed', 'complained'], c.state), 0)
+        < array_position(array['ok', 'blocked', 'bounced', 'suppressed', 'complained'], s.reason)
+
+-- name: link_url
+-- Where a tracked link leads.
+select url from {publish}.email_links where id = $1
+
+-- ── test mails ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+-- name: add_test_message
+-- A test mail needs no person.
+insert into test_messages (id, address, user_name, template, requested_at) values ($1, $2, $3, $4, $5)
+
+-- name: show_test_message
+-- Its facts so far.
+select id, address, user_name, template, requested_at, sent_at, delivered_at, opened_at, clicked_at, bounced_at,
+    failed_at, failure_reason
+from test_messages where id = $1
+
+-- name: progress_test_messages
+-- Facts by minimum: any order, any number of times.
+update test_messages t set sent_at = least(t.sent_at, f.sent), delivered_at = least(t.delivered_at, f.delivered),
+    opened_at = least(t.opened_at, f.opened), clicked_at = least(t.clicked_at, f.clicked),
+    bounced_at = least(t.bounced_at, f.bounced), failed_at = least(t.failed_at, f.failed),
+    failure_reason = coalesce(t.failure_reason, f.reason)
+from (
+    select delivery_id, min(at) filter (where kind = 'sent') as sent, min(at) filter (where kind = 'delivered') as delivered,
+        min(at) filter (where kind = 'opened') as opened, min(at) filter (where kind = 'clicked') as clicked,
+        min(at) filter (where kind = 'bounced') as bounced,
+        min(at) filter (where kind in ('failed', 'suppressed', 'complained')) as failed,
+        min(kind) filter (where kind in ('failed', 'suppressed', 'complained', 'bounced')) as reason
+    from unnest($1::uuid[], $2::text[], $3::timestamptz[]) as r(delivery_id, kind, at) group by delivery_id
+) f where t.id = f.delivery_id
+
+-- ── what other rooms publish ────────────────────────────────────────────────────────────────────────────────────────
+
+-- name: list_active
+-- Running enrolments, newest first; the channel is the one that was asked for, or that the last message took.
+select e.id as enrolment_id, e.user_id, u.external_id, u.first_name, e.sequence_type, e.sequence_version as version, e.step,
+    coalesce(e.channel, d.channel) as channel, e.next_at, e.started_at
+from {publish}.enrolments e
+left join users u on u.id = e.user_id
+left join {publish}.message_deliveries d on d.id = e.last_delivery_id
+where e.state = 'active' and e.id < $1
+    and ($3::text is null or e.sequence_type = $3) and ($4::uuid is null or e.user_id = $4)
+order by e.id desc limit $2
+
+-- name: list_sequences
+-- The latest version of each type.
+select distinct on (type) type, version, published_at, definition from {publish}.sequences order by type, version desc
+
+-- name: show_sequence
+-- One version, or the latest.
+select type, version, published_at, definition, toml from {publish}.sequences
+where type = $1 and ($2::int is null or version = $2) order by version desc limit 1
+
+-- name: list_deliveries
+-- Newest first; every filter may be absent.
+select d.id, d.user_id, d.enrolment_id, d.sequence_type, d.message_step, d.channel, d.delivery_status, d.status_detail,
+    d.recipient_address, d.subject, d.scheduled_at, d.sent_at, d.delivered_at, d.opened_at, d.clicked_at, d.failed_at,
+    d.failure_reason, d.attempt_count, d.round, d.created_at
+from {publish}.message_deliveries d
+where d.id < $1 and ($3::uuid is null or d.user_id = $3) and ($4::text is null or d.status_detail = $4)
+    and ($5::text is null or d.sequence_type = $5) and ($6::text is null or d.channel = $6)
+    and ($7::timestamptz is null or d.created_at >= $7)
+order by d.id desc limit $2
+
+-- name: show_delivery
+-- One delivery.
+select to_jsonb(d) as delivery from {publish}.message_deliveries d where d.id = $1
+
+-- name: delivery_events
+-- Its timeline.
+select to_jsonb(e) as event from {publish}.delivery_events e where e.delivery_id = $1 order by e.at, e.event_id
+
+-- name: delivery_decision
+-- Every input that led to it.
+select to_jsonb(d) as decision from {publish}.delivery_decisions d where d.delivery_id = $1
+
+-- name: count_deliveries
+-- One grouped query for the whole summary.
+select status, sum(deliveries)::bigint as deliveries from {publish}.delivery_counts group by status
