@@ -1,0 +1,97 @@
+"""Faults on demand, for tests: set over `POST /api/chaos`, kept in memory, gone with the process."""
+
+import asyncio
+from typing import Annotated, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from nurture_local.sandbox.errors import NAME_OF_STATUS, ApiError
+
+Count = Annotated[int, Meta(ge=0)]
+Seconds = Annotated[float, Meta(ge=0)]
+Mode = Literal["on", "off", "duplicate", "shuffle"]
+
+
+class ChaosSettings(Struct, kw_only=True):
+    """What goes wrong with send calls and webhooks.
+
+    `fail_next` calls are refused with `status` (and `name`, `retry_after`) and have no effect. `close_after_accept`
+    calls take effect, then the connection closes without a reply. Both kinds hang for `hang_seconds` before they
+    end; a call refused that way has had no effect, a closed one has. `latency_ms` delays every call. `webhooks`: off holds them
+    back until it is on again, duplicate posts each twice, shuffle mixes their order.
+    """
+
+    fail_next: Count = 0
+    status: Annotated[int, Meta(ge=400, le=599)] = 500
+    name: str | None = None
+    retry_after: Count = 1
+    close_after_accept: Count = 0
+    hang_seconds: Seconds = 0
+    latency_ms: Seconds = 0
+    tags_as_array: bool = False
+    webhooks: Mode = "on"
+
+
+class ChaosChange(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Fields to change; the others stay."""
+
+    fail_next: Count | UnsetType = UNSET
+    status: Annotated[int, Meta(ge=400, le=599)] | UnsetType = UNSET
+    name: str | UnsetType | None = UNSET
+    retry_after: Count | UnsetType = UNSET
+    close_after_accept: Count | UnsetType = UNSET
+    hang_seconds: Seconds | UnsetType = UNSET
+    latency_ms: Seconds | UnsetType = UNSET
+    tags_as_array: bool | UnsetType = UNSET
+    webhooks: Mode | UnsetType = UNSET
+
+
+class BrokenUpstream(Exception):
+    """A gateway error in front of the API: HTML instead of JSON, as a CDN answers."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"HTTP {status}")
+        self.status = status
+
+
+class Chaos:
+    """The faults in force."""
+
+    def __init__(self, *, tags_as_array: bool = False) -> None:
+        self._tags_as_array = tags_as_array
+        self.settings = ChaosSettings(tags_as_array=tags_as_array)
+
+    def reset(self) -> None:
+        """Back to no faults."""
+        self.settings = ChaosSettings(tags_as_array=self._tags_as_array)
+
+    def change(self, change: ChaosChange) -> None:
+        """Set the fields that `change` names."""
+        for field in change.__struct_fields__:
+            value = getattr(change, field)
+            if value is not UNSET:
+                setattr(self.settings, field, value)
+
+    async def before_effect(self) -> None:
+        """Delay or refuse a send call. Raises ApiError or BrokenUpstream."""
+        settings = self.settings
+        if settings.latency_ms:
+            await asyncio.sleep(settings.latency_ms / 1000)
+        if not settings.fail_next:
+            return
+        settings.fail_next -= 1
+        status, name, retry_after = settings.status, settings.name, settings.retry_after
+        await asyncio.sleep(settings.hang_seconds)
+        if status in (502, 504) and name is None:
+            raise BrokenUpstream(status)
+        error_name = name or NAME_OF_STATUS.get(status, "application_error")
+        headers = {"retry-after": str(retry_after)} if status == 429 else {}
+        raise ApiError(status, error_name, f"The sandbox was told to answer {status} {error_name}.", headers)
+
+    async def closes_after_effect(self) -> bool:
+        """Whether this accepted call gets no reply."""
+        if not self.settings.close_after_accept:
+            return False
+        self.settings.close_after_accept -= 1
+        await asyncio.sleep(self.settings.hang_seconds)
+        return True

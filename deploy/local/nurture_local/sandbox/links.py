@@ -1,0 +1,73 @@
+"""The links of a mail that lead back to us: pixel, tracked links, one-click unsubscribe. Pure."""
+
+import re
+from html.parser import HTMLParser
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+
+_OURS = re.compile(r"/(?:t/o|t/c|u)/[A-Za-z0-9_\-.~=]+$")
+
+
+class MailLinks(Struct, frozen=True):
+    """`pixel` is what a mail client loads on opening; `clicks` are tracked links with their wording."""
+
+    pixel: str | None
+    clicks: list[tuple[str, str]]
+    unsubscribe: str | None
+
+
+class _Finder(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.images: list[tuple[str, bool]] = []
+        self.anchors: list[list[str]] = []
+        self._open = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        attributes = dict(attrs)
+        if tag == "img" and attributes.get("src"):
+            marked = "tracking-pixel" in (attributes.get("class") or "").split()
+            self.images.append((attributes["src"] or "", marked))
+        elif tag == "a" and attributes.get("href"):
+            self.anchors.append([attributes["href"] or "", ""])
+            self._open = True
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "a":
+            self._open = False
+
+    def handle_data(self, data: str) -> None:
+        if self._open:
+            self.anchors[-1][1] += data
+
+
+def find(html: str | None, headers: dict[str, str]) -> MailLinks:
+    """The tracking pixel (the marked image, else the last one), tracked links in order, and the one-click URL."""
+    finder = _Finder()
+    finder.feed(html or "")
+    marked = [src for src, is_marked in finder.images if is_marked]
+    last = [src for src, _ in finder.images[-1:] if "/t/o/" in src]
+    clicks = [(href, " ".join(text.split())) for href, text in finder.anchors if "/t/c/" in href]
+    header = next((value for name, value in headers.items() if name.lower() == "list-unsubscribe"), "")
+    unsubscribe = re.search(r"<(https?://[^>\s]+)>", header)
+    return MailLinks(
+        pixel=next(iter(marked or last), None),
+        clicks=clicks,
+        unsubscribe=unsubscribe.group(1) if unsubscribe else None,
+    )
+
+
+def on_this_machine(url: str, gateway: str) -> str | None:
+    """Where to visit one of our links so that nothing leaves this machine; None for a link that is not ours.
+
+    A link to a loopback address is taken as it is. One to the public name goes to `gateway`'s origin instead.
+    """
+    parts = urlsplit(url)
+    ours = _OURS.search(parts.path)
+    if parts.scheme not in ("http", "https") or ours is None:
+        return None
+    if parts.hostname in ("127.0.0.1", "localhost", "::1"):
+        return url
+    origin = urlsplit(gateway)
+    return f"{origin.scheme}://{origin.netloc}{ours.group(0)}" if origin.netloc else None
