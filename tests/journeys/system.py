@@ -1,5 +1,6 @@
 """A whole system for a test: `nurture up` in a directory of its own, spoken to as a user would."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
+import asyncpg
 import httpx
 
 NURTURE = str(Path(sys.executable).parent / "nurture")
@@ -20,7 +22,17 @@ CLEAN = {
     name: value
     for name, value in os.environ.items()
     if not name.startswith(("RESEND_", "TELEGRAM_", "NURTURE_", "SANDBOX_"))
-    and name not in {"DATABASE_URL", "NATS_URL", "ADMIN_API_KEY", "PORT", "PUBLIC_URL", "SECRET_KEY", "FROM_EMAIL", "ENVIRONMENT"}
+    and name
+    not in {
+        "DATABASE_URL",
+        "NATS_URL",
+        "ADMIN_API_KEY",
+        "PORT",
+        "PUBLIC_URL",
+        "SECRET_KEY",
+        "FROM_EMAIL",
+        "ENVIRONMENT",
+    }
 }
 """What a test's processes see of the environment: nothing that could lead out of this machine."""
 
@@ -47,8 +59,8 @@ class System:
         self.data_dir = data_dir
         self.options = options
         self.env = {**CLEAN, **(env or {})}
-        self.api: httpx.Client
-        self.inbox: httpx.Client
+        self.api: httpx.Client = httpx.Client()
+        self.inbox: httpx.Client = httpx.Client()
 
     def cli(self, *args: str, check: bool = True, timeout: float = 90, **more: Any) -> subprocess.CompletedProcess[str]:
         """Run `nurture …` against this instance."""
@@ -56,7 +68,9 @@ class System:
             [NURTURE, *args], env={**self.env, "NURTURE_DATA_DIR": str(self.data_dir)}, text=True, capture_output=True,
             timeout=timeout, cwd=self.data_dir.parent, **more,
         )  # fmt: skip
-        assert not check or done.returncode == 0, f"nurture {' '.join(args)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert not check or done.returncode == 0, (
+            f"nurture {' '.join(args)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        )
         return done
 
     def up(self) -> "System":
@@ -72,6 +86,8 @@ class System:
             self.inbox = httpx.Client(base_url=status["sandbox"], timeout=30)
 
     def down(self) -> None:
+        self.api.close()
+        self.inbox.close()
         self.cli("down", "--data-dir", str(self.data_dir))
 
     def status(self) -> dict[str, Any]:
@@ -103,7 +119,9 @@ class System:
 
     def person(self, name: str, **fields: Any) -> str:
         """Register somebody; returns their id."""
-        answer = self.post("/admin/api/users", {"external_id": name, "first_name": name.split("-")[0].title(), **fields})
+        answer = self.post(
+            "/admin/api/users", {"external_id": name, "first_name": name.split("-")[0].title(), **fields}
+        )
         assert answer.status_code in (200, 201), answer.text
         return answer.json()["id"]
 
@@ -148,6 +166,18 @@ class System:
             return counts if sum(counts.values()) >= wanted and not counts.get("pending") else None
 
         return eventually(ask, within=within, what=f"{wanted} settled deliveries (now {self.counts()})")
+
+    def rows(self, query: str, *args: Any) -> list[Any]:
+        """Ask the record itself, as an operator with psql would."""
+
+        async def ask() -> list[Any]:
+            connection = await asyncpg.connect(self.status()["database"])
+            try:
+                return await connection.fetch(query, *args)
+            finally:
+                await connection.close()
+
+        return asyncio.run(ask())
 
     # What the provider saw.
 

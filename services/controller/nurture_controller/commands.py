@@ -13,6 +13,7 @@ from nurture_controller.library import Library
 
 async def answered(tx: Saying, command_id: UUID, at: Instant) -> bool:
     """True when this command was executed before; its answer is said again, in case it was lost."""
+    await tx.fetchval("command_lock", command_id)
     before = await tx.fetchrow("command_result", command_id)
     if before is None:
         return False
@@ -39,6 +40,8 @@ class Commands:
             if await answered(tx, command.command_id, command.at):
                 return
             if command.start_command_id is not None:
+                await tx.fetchval("command_lock", command.start_command_id)
+                await tx.execute("job_wait", command.start_command_id)
                 await tx.execute("start_forestall", command.start_command_id, command.at)
             ended = await tx.fetch(
                 "enrolments_cancel",

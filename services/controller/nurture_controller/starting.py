@@ -70,7 +70,7 @@ class Starter:
                     command.command_id,
                     command.at,
                     409,
-                    _problem("cancelled", "It was cancelled before it began.", ""),
+                    _problem("cancelled", "It was cancelled before it began.", "Trigger it again if it should run."),
                 )
                 return
             published = await self._library.latest(tx, command.sequence_type)
@@ -221,7 +221,8 @@ class Starter:
             if job is None:
                 return False
             published = (await self._library.versions(tx, {job["sequence_id"]}))[job["sequence_id"]]
-            page = list(job["page"])
+            cancelled = await tx.fetchval("start_cancelled", job["command_id"])
+            page = [] if cancelled else list(job["page"])
             begun = await self.begin(
                 tx, job["command_id"], published, page, job["context"], job["override_channel"], self._clock.now()
             )
@@ -235,7 +236,7 @@ class Starter:
             refused = (job["refused"] + named)[:REFUSED_LISTED]
             started, running = job["started"] + len(begun.started), job["running"] + running
             cursor = job["cursor"] + len(page)
-            done = cursor >= job["people"]
+            done = cancelled or cursor >= job["people"]
             await tx.execute("job_advance", job["command_id"], cursor, started, running, dict(why), refused, done)
             if done:
                 result = {"started": started, "running": running, "refused": refused, "refused_by_reason": dict(why)}

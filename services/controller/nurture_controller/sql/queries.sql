@@ -28,6 +28,10 @@ insert into sequences (id, type, version, definition, toml, published_at)
 select $1, $2, 1, $3, $4, $5 where not exists (select from sequences where type = $2)
 on conflict (type, version) do nothing
 
+-- name: command_lock
+-- One handler at a time for a command id: its repeats, and its start against its cancel. Held until the transaction ends.
+select pg_advisory_xact_lock(hashtextextended($1::uuid::text, 0))
+
 -- name: command_result
 -- A redelivered command is answered from here.
 select status, result from command_results where command_id = $1
@@ -113,6 +117,10 @@ select u.* from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[
 insert into start_jobs (command_id, sequence_id, sequence_type, user_ids, context, override_channel, at)
 values ($1, $2, $3, coalesce($4::uuid[], (select coalesce(array_agg(id order by id), '{}') from {publish}.users)), $5, $6, $7)
 on conflict do nothing
+
+-- name: job_wait
+-- A cancel lets the page in progress end, so that it sees everybody who was started.
+select from start_jobs where command_id = $1 for update
 
 -- name: job_claim
 -- The oldest open job's next page; only one controller works on it at a time.

@@ -1,0 +1,62 @@
+"""Unsubscribing: GET shows, POST acts, and once it has answered 200 nothing that is claimed later is sent."""
+
+import re
+from datetime import datetime
+from pathlib import Path
+from uuid import uuid4
+
+from tests.journeys.system import System, eventually, running
+from tests.journeys.test_walk import import_sample, reachable
+
+UNSUBSCRIBE = re.compile(r"https?://[^\s\"<>]+/u/[A-Za-z0-9_-]+")
+
+
+def link(message: dict[str, str]) -> str:
+    found = UNSUBSCRIBE.search(message["html"])
+    assert found
+    return found.group().split("//", 1)[1].split("/", 1)[1]
+
+
+def test_a_look_at_the_link_changes_nothing_and_a_post_ends_email(system: System) -> None:
+    name = f"ben-{uuid4().hex[:8]}"
+    person = system.person(name, email=f"{name}@example.test")
+    system.trigger({"user_id": person, "sequence_type": "onboarding"})
+    (message,) = eventually(lambda: system.messages(to=f"{name}@example.test"))
+    path = f"/{link(message)}"
+    assert system.api.get(path, headers={"Authorization": ""}).status_code == 200
+    assert system.trigger({"user_id": person, "sequence_type": "re_engagement"}).status_code == 201
+    answer = system.api.post(path, data={"List-Unsubscribe": "One-Click"}, headers={"Authorization": ""})
+    assert answer.status_code == 200
+    refused = system.trigger({"user_id": person, "sequence_type": "commitment_follow_up"})
+    assert (refused.status_code, refused.json()["code"]) == (422, "no_reachable_channel")
+
+
+def test_no_claim_after_the_answer_sends_to_that_person(data_dir: Path, tmp_path: Path) -> None:
+    """A run of a thousand is in full flow while people leave: each gets nothing that was claimed after their 200."""
+    with running(data_dir, env={"SANDBOX_RATE_LIMIT": "4"}) as system:
+        import_sample(system, tmp_path)
+        people = reachable(system)
+        # Everybody has a first message, which has the link, before the run that must heed it.
+        system.trigger_all("re_engagement")
+        system.quiet(len(people))
+        first = {m["to"]: m for m in system.messages()}
+        leaving = [to for to in sorted(first) if not any(mark in to for mark in ("+bounce@", "+complain@"))][::7]
+        started = system.trigger({"segment": "all", "sequence_type": "onboarding"}).json()
+        eventually(lambda: len(system.messages()) > len(first) + 50, what="the run's first mails")
+        left_at: dict[str, datetime] = {}
+        for to in leaving:
+            assert system.api.post(f"/{link(first[to])}", data={"List-Unsubscribe": "One-Click"}).status_code == 200
+            left_at[to] = datetime.now().astimezone()
+        system.settled(started["command_id"])
+        system.quiet(len(first) + 1)
+        claimed = system.rows(
+            "select o.address, o.delivery_id::text, c.created_at from email.claims c cross join unnest(c.members) as m (id) "
+            "join outbound_messages o on o.delivery_id = m.id where o.address = any($1)",
+            leaving,
+        )
+        sent = {message["delivery_id"] for message in system.messages()}
+        for address, delivery, claimed_at in claimed:
+            assert delivery not in sent or claimed_at <= left_at[address], (address, delivery)
+        spared = [row for row in system.deliveries(sequence_type="onboarding") if row["status_detail"] == "suppressed"]
+        assert {row["recipient_address"] for row in spared} & set(leaving), "nobody left in time to be spared"
+        assert system.ledger()["repeats"] == 0

@@ -1,0 +1,88 @@
+"""README's walk: a thousand people, imported and triggered by one call each, and what becomes of every one of them."""
+
+from collections import Counter, defaultdict
+from datetime import datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from tests.journeys.system import System, eventually, running
+
+PEOPLE = 1000
+
+
+def import_sample(system: System, directory: Path, people: int = PEOPLE) -> None:
+    """`nurture people sample N > people.csv` and `nurture people import people.csv`."""
+    file = directory / "people.csv"
+    file.write_text(system.cli("people", "sample", str(people)).stdout)
+    system.cli("people", "import", str(file))
+
+
+def reachable(system: System) -> dict[str, dict[str, object]]:
+    return {user["id"]: user for user in system.pages("/admin/api/users") if user.get("email")}
+
+
+def test_everybody_reachable_gets_one_first_message_and_its_events_come_home(data_dir: Path, tmp_path: Path) -> None:
+    with running(data_dir) as system:
+        import_sample(system, tmp_path)
+        people = reachable(system)
+        answer = system.trigger_all()
+        assert answer["started"] == len(people)
+        assert answer["started"] + sum(answer["refused_by_reason"].values()) == PEOPLE
+        system.quiet(len(people))
+
+        sent = system.messages()
+        assert Counter(Counter(m["to"] for m in sent).values()) == {1: len(people)}
+        rows = system.deliveries()
+        assert {row["id"] for row in rows} == {message["delivery_id"] for message in sent}
+        assert system.ledger()["repeats"] == 0
+
+        # Each address says by itself what should become of its message.
+        wanted = {"+open@": "opened", "+click@": "clicked", "+bounce@": "bounced", "+complain@": "complained"}
+
+        def expected(address: str) -> str:
+            return next((status for mark, status in wanted.items() if mark in address), "delivered")
+
+        def arrived() -> bool:
+            return Counter(row["status_detail"] for row in system.deliveries()) == Counter(
+                expected(m["to"]) for m in sent
+            )
+
+        eventually(arrived, within=90, what=f"the events of {PEOPLE} people")
+        for row in system.deliveries():
+            assert row["status_detail"] == expected(row["recipient_address"]), row
+
+
+def test_at_speed_1440_steps_come_at_each_persons_local_morning_in_order(data_dir: Path, tmp_path: Path) -> None:
+    with running(data_dir, "--speed", "1440") as system:
+        import_sample(system, tmp_path)
+        file = (tmp_path / "people.csv").read_text()
+        zones = {user["email"]: ZoneInfo(str(user["timezone"])) for user in reachable(system).values()}
+        assert len(set(map(str, zones.values()))) > 5, file[:300]
+        mornings = {user["email"] for user in reachable(system).values() if user["preferred_time"] == "morning"}
+        started = system.trigger_all()["started"]
+
+        def steps() -> dict[str, list[tuple[int, str]]]:
+            by_person = defaultdict(list)
+            for row in system.deliveries():
+                if row["status_detail"] not in ("pending", "suppressed", "failed", "expired"):
+                    by_person[row["recipient_address"]].append((row["message_step"], row["sent_at"]))
+            return by_person
+
+        # Those who bounce or complain get no second message.
+        lasting = {address for address in zones if not any(mark in address for mark in ("+bounce@", "+complain@"))}
+
+        def three() -> bool:
+            done = steps()
+            return all(len(done.get(address, [])) >= 3 for address in lasting)
+
+        eventually(three, within=300, what=f"three steps for {started} people")
+        for address, sent in steps().items():
+            ordered = sorted(sent)
+            assert [step for step, _ in ordered] == list(range(1, len(ordered) + 1)), (address, ordered)
+            times = [datetime.fromisoformat(at) for _, at in ordered]
+            assert times == sorted(times)
+            if address in mornings & lasting:
+                for at in times[1:3]:
+                    local = at.astimezone(zones[address])
+                    assert 9 <= local.hour < 12, (address, local)
+        assert system.ledger()["repeats"] == 0
