@@ -1,0 +1,1 @@
+"""The nurture command: embedded servers, supervisor, sandbox providers."""

@@ -1,0 +1,38 @@
+"""email test."""
+
+import time
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+
+from nurture_local.terminal import Failure, Where, console
+
+email = App(name="email", help="Try the email channel.")
+
+
+@email.command(name="test")
+def send_test(
+    address: str,
+    *,
+    template: Literal["nurture_sequence", "welcome_email"] = "nurture_sequence",
+    name: Annotated[str, Parameter(help="How the mail addresses its reader.")] = "Test User",
+    timeout: Annotated[float, Parameter(help="Seconds to wait until the provider has taken it.")] = 15.0,
+    data_dir: Where = None,
+) -> int:
+    """Send a test mail to ADDRESS; it appears in no statistic."""
+    from nurture_local.gateway import Gateway
+
+    with Gateway.at(data_dir) as gateway:
+        body = {"email_address": address, "user_name": name, "template_type": template}
+        accepted = gateway.post("/admin/api/email/test", body)
+        deadline = time.monotonic() + timeout
+        while True:
+            shown = gateway.get(accepted["status_url"])
+            if shown["status"] == "failed":
+                raise Failure(f"the test mail failed: {shown['failure_reason'] or 'no reason was given'}")
+            if shown["status"] != "queued":
+                console.print(f"{shown['status']}: test mail {shown['id']} to {address}", markup=False)
+                return 0
+            if time.monotonic() > deadline:
+                raise Failure(f"not sent after {timeout:g} s; it stays queued", f"see {accepted['status_url']}")
+            time.sleep(0.1)

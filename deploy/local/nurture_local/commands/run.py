@@ -1,0 +1,258 @@
+"""up, down, status, service, open: the life of an instance on this machine."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import App, Parameter
+
+from nurture_local.instance import DataDir, DataDirRefused, State
+from nurture_local.terminal import UNREACHABLE, Failure, Format, Where, console, errors, invocation, usage
+
+service = App(name="service", help="Stop, start or restart one process.")
+_START_PATIENCE = 120.0
+_STOP_PATIENCE = 120.0
+_QUIET = ("nats", "postgres")
+"""Servers whose words go to their log only: nobody reads them before something is wrong."""
+
+
+def up(
+    *,
+    detach: Annotated[bool, Parameter(name=["--detach", "-d"], negative=())] = False,
+    port: int | None = None,
+    data_dir: Where = None,
+    fresh: Annotated[bool, Parameter(negative=())] = False,
+    replicas: Annotated[list[str] | None, Parameter(negative=())] = None,
+    speed: float | None = None,
+) -> int:
+    """Start everything: NATS, PostgreSQL, the services and, without RESEND_API_KEY, the sandbox.
+
+    Parameters
+    ----------
+    detach
+        Return when everything is ready; it runs on in the background.
+    port
+        The gateway's port. PORT, else 8001 or the next free one.
+    fresh
+        Delete what the data dir holds and begin anew.
+    replicas
+        NAME=NUMBER, like email=2. May be given several times.
+    speed
+        Business seconds per real second (sandbox only): 1440 makes a day pass in a minute.
+    """
+    from nurture_chassis.settings import SettingsError
+
+    from nurture_local import configuration
+
+    data = DataDir(data_dir)
+    running = data.running()
+    if running:
+        if fresh:
+            raise Failure(f"an instance runs in {data.path}", f"stop it first: {invocation()} down")
+        console.print(f"Already running since before (pid {running.pid.pid if running.pid else '?'}):")
+        _show_running(running)
+        return 0
+    try:
+        settings = configuration.load()
+        options = configuration.Options(port=port, replicas=configuration.replicas(replicas or []), speed=speed)
+        configuration.check_options(options, settings)
+        if fresh:
+            data.wipe()
+    except (SettingsError, DataDirRefused) as error:
+        raise Failure(str(error), code=2 if isinstance(error, SettingsError) else 1) from None
+    return _detached(data, options) if detach else _foreground(data, options)
+
+
+def _foreground(data: DataDir, options: Any) -> int:
+    from rich.markup import escape
+
+    from nurture_local import launch, screens
+    from nurture_local.output import Terminal
+
+    if sys.stdout.isatty():
+        os.environ.setdefault("LOG_FORMAT", "text")
+    colours = ("cyan", "green", "magenta", "yellow", "blue", "bright_cyan", "bright_green", "bright_magenta")
+    known: dict[str, str] = {}
+
+    def show(name: str, line: str) -> None:
+        if name in _QUIET:
+            return
+        colour = known.setdefault(name, colours[len(known) % len(colours)])
+        console.print(f"[{colour}]{name:<11}[/] {escape(line)}")
+
+    def started(view: dict[str, Any]) -> None:
+        screens.show({**view, "processes": {}})
+        screens.show_next(view)
+        console.print("\nCtrl-C stops everything.")
+
+    def report(text: str) -> None:
+        show("nurture", text)
+
+    try:
+        launch.run(data, options, lambda logs: Terminal(logs, show), report=report, started=started)
+    except launch.AlreadyRunning as error:
+        raise Failure(str(error)) from None
+    except launch.EXPLAINED as error:
+        raise Failure(str(error)) from None
+    return 0
+
+
+def _detached(data: DataDir, options: Any) -> int:
+    import msgspec
+
+    from nurture_local import control, screens
+
+    data.create()
+    failure = data.logs / "failure"
+    failure.unlink(missing_ok=True)
+    with (data.logs / "supervisor.log").open("ab") as log:
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                *("-m", "nurture_local.launch"),
+                *(str(data.path.resolve()), msgspec.json.encode(options).decode()),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    began = time.monotonic()
+    while time.monotonic() - began < _START_PATIENCE:
+        if process.poll() is not None:
+            # A supervisor that was quicker than ours has the folder; then its instance is the answer.
+            running = data.running()
+            if process.returncode == 0 and running:
+                _show_running(running)
+                return 0
+            text = failure.read_text(encoding="utf-8") if failure.exists() else f"see {data.logs / 'supervisor.log'}"
+            raise Failure("Nurture did not start", text)
+        state = data.running()
+        if state and state.pid and state.pid.pid == process.pid and Path(state.control).exists():
+            try:
+                status = control.ask(state.control, "ready", seconds=_START_PATIENCE)
+            except control.Unreachable:
+                time.sleep(0.05)  # it may be about to fail: the next round sees its exit and its reason
+                continue
+            screens.show(status)
+            console.print(f"Ready in {time.monotonic() - began:.1f} s.")
+            screens.show_next(status)
+            return 0
+        time.sleep(0.05)
+    raise Failure(f"not ready after {_START_PATIENCE:g} s; it is still trying", f"see {data.logs}")
+
+
+def _show_running(state: State) -> None:
+    from nurture_local import control, screens
+
+    status = _asked(state, "ready", seconds=_START_PATIENCE) if state.control else control.ask("", "ready")
+    screens.show(status)
+
+
+def _running(data: DataDir) -> State:
+    try:
+        state = data.running()
+    except DataDirRefused as error:
+        raise Failure(str(error)) from None
+    if state is None:
+        left = data.leftovers()
+        more = [f"still there from a run that was killed: {', '.join(left)}; `{invocation()} down` ends them"]
+        raise Failure(
+            f"no instance runs in {data.path}",
+            f"start one: {invocation()} up --detach",
+            *(more if left else []),
+            code=UNREACHABLE,
+        )
+    return state
+
+
+def _asked(state: State, op: str, *, seconds: float = 60.0, **more: Any) -> dict[str, Any]:
+    from nurture_local import control
+
+    try:
+        return control.ask(state.control, op, seconds=seconds, **more)
+    except control.Unreachable as error:
+        raise Failure(str(error), code=UNREACHABLE) from None
+
+
+def down(*, data_dir: Where = None) -> int:
+    """Stop everything, services first; what they hold is kept."""
+    from nurture_local import launch
+    from nurture_local.processes import alive
+
+    data = DataDir(data_dir)
+    left = data.leftovers()
+    if left:
+        launch.end_leftovers(left, lambda text: console.print(text, markup=False))
+        ended = data.state()
+        ended.pid, ended.children, ended.stopped_at = None, {}, time.time()
+        data.write(ended)
+        return 0
+    state = data.running()
+    if state is None:
+        console.print(f"Nothing runs in {data.path}.")
+        return 0
+    _asked(state, "down")
+    deadline = time.monotonic() + _STOP_PATIENCE
+    while alive(state.pid):
+        if time.monotonic() > deadline:
+            raise Failure(f"still stopping after {_STOP_PATIENCE:g} s", f"see {data.logs / 'supervisor.log'}")
+        time.sleep(0.02)
+    console.print("Stopped.")
+    return 0
+
+
+def status(*, output: Annotated[Format, Parameter(name=["--output", "-o"])] = "table", data_dir: Where = None) -> int:
+    """Show where everything is and how it is: as a table, as JSON, or as shell variables."""
+    from nurture_local import screens
+
+    screens.show(_asked(_running(DataDir(data_dir)), "status"), output)
+    return 0
+
+
+def open_(*, data_dir: Where = None) -> int:
+    """Open the dashboard in a browser, and print its address."""
+    import webbrowser
+
+    from nurture_local.gateway import locate
+    from nurture_local.terminal import write
+
+    address = f"{locate(data_dir).url}/admin/dashboard"
+    write(address)
+    if sys.stdout.isatty() and not webbrowser.open(address):
+        errors.print("No browser could be started here.")
+    return 0
+
+
+def _act(verb: Literal["stop", "start", "restart"], names: tuple[str, ...], data_dir: Path | None) -> int:
+    if not names:
+        usage(f"service {verb} takes the name of a process, like email")
+    state = _running(DataDir(data_dir))
+    for name in names:
+        answer = _asked(state, verb, seconds=120, name=name)
+        if not answer["ok"]:
+            raise Failure(answer["error"])
+        done = {"stop": "stopped", "start": "started", "restart": "restarted"}[verb]
+        console.print(f"{', '.join(answer['names'])}: {done}")
+    return 0
+
+
+@service.command
+def stop(*names: str, data_dir: Where = None) -> int:
+    """Stop a process (all replicas of it by its plain name) until it is started again."""
+    return _act("stop", names, data_dir)
+
+
+@service.command
+def start(*names: str, data_dir: Where = None) -> int:
+    """Start a stopped process and wait until it is ready."""
+    return _act("start", names, data_dir)
+
+
+@service.command
+def restart(*names: str, data_dir: Where = None) -> int:
+    """Stop a process, start it again and wait until it is ready."""
+    return _act("restart", names, data_dir)

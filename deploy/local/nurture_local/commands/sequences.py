@@ -1,0 +1,88 @@
+"""sequences ls, show, lint, publish."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
+
+from cyclopts import App, Parameter
+
+from nurture_local.terminal import Failure, Where, console, write
+
+sequences = App(name="sequences", help="List, show, check and publish sequences.")
+Output = Annotated[Literal["table", "json"], Parameter(name=["--output", "-o"])]
+
+_PATIENCE = 15.0
+
+
+@sequences.command
+def ls(*, output: Output = "table", data_dir: Where = None) -> int:
+    """List the latest version of every type."""
+    from rich.table import Table
+
+    from nurture_local.gateway import Gateway
+
+    with Gateway.at(data_dir) as gateway:
+        found = gateway.get("/admin/api/sequences")
+    if output == "json":
+        write(json.dumps(found, indent=2))
+        return 0
+    table = Table(box=None, pad_edge=False)
+    for column in ("TYPE", "VERSION", "STEPS", "PUBLISHED"):
+        table.add_column(column)
+    for row in found:
+        table.add_row(row["type"], str(row["version"]), str(row["steps"]), row["published_at"])
+    console.print(table)
+    return 0
+
+
+@sequences.command
+def show(type_: Annotated[str, Parameter(name="TYPE")], *, version: int | None = None, data_dir: Where = None) -> int:
+    """Print a sequence as TOML, ready to be edited and published again."""
+    from nurture_local.gateway import Gateway
+
+    with Gateway.at(data_dir) as gateway:
+        write(gateway.get(f"/admin/api/sequences/{quote(type_, safe='')}", version=version)["toml"])
+    return 0
+
+
+@sequences.command
+def lint(file: Path, *, data_dir: Where = None) -> int:
+    """Check a TOML file; nothing is published."""
+    answer = _send("/admin/api/sequences/lint", file, data_dir)
+    findings = answer.get("findings") or []
+    for finding in findings:
+        console.print(f"  {_sentence(finding)}", markup=False)
+    console.print(f"{file}: could be published" + (f", with {len(findings)} remarks" if findings else ""), markup=False)
+    return 0
+
+
+@sequences.command
+def publish(file: Path, *, data_dir: Where = None) -> int:
+    """Publish a TOML file as the next version of its type."""
+    answer = _send("/admin/api/sequences", file, data_dir)
+    console.print(f"published {answer['type']} version {answer['version']}", markup=False)
+    return 0
+
+
+def _send(path: str, file: Path, data_dir: Path | None) -> dict[str, Any]:
+    from nurture_local.gateway import Gateway
+
+    try:
+        text = file.read_bytes()
+    except OSError as error:
+        raise Failure(f"cannot read {file}: {error.strerror}") from None
+    with Gateway.at(data_dir) as gateway:
+        answer = gateway.post_text(path, text, "application/toml")
+        if "status_url" in answer:
+            report = gateway.settled(answer["status_url"], _PATIENCE)
+            if report is None:
+                raise Failure("the controller does not answer; the command is stored", f"see {answer['status_url']}")
+            answer = report["result"]
+    return answer
+
+
+def _sentence(finding: Any) -> str:
+    if isinstance(finding, dict):
+        return ", ".join(f"{key}: {value}" for key, value in finding.items())
+    return str(finding)

@@ -1,0 +1,82 @@
+"""What the user has set, checked before anything starts."""
+
+import os
+from collections.abc import Mapping
+from typing import Literal
+
+from msgspec import Struct
+from nurture_chassis import settings
+from nurture_chassis.settings import Secret, SettingsError
+
+SANDBOX_SENDER = "Nurture <hello@nurture.localhost>"
+MAY_REPEAT = frozenset({"controller", "email", "telegram", "scoring"})
+
+
+class Configuration(Struct, kw_only=True, frozen=True):
+    """The settings of a whole installation, by their environment names."""
+
+    database_url: Secret | None = None
+    nats_url: str | None = None
+    secret_key: Secret | None = None
+    environment: Literal["development", "production"] = "development"
+    public_url: str | None = None
+    publish_schema: str = "public"
+    admin_api_key: Secret | None = None
+    port: int | None = None
+    resend_api_key: Secret | None = None
+    resend_api_url: str = "https://api.resend.com"
+    resend_webhook_secret: Secret | None = None
+    from_email: str | None = None
+
+    @property
+    def live(self) -> bool:
+        """Whether emails leave this machine."""
+        return bool(self.resend_api_key)
+
+
+class Options(Struct, kw_only=True, frozen=True):
+    """What was asked for on the command line. `speed` is business seconds per real second."""
+
+    port: int | None = None
+    replicas: dict[str, int] = {}
+    speed: float | None = None
+
+
+def load(environ: Mapping[str, str] = os.environ) -> Configuration:
+    """Read and check the settings. Raises SettingsError that names what is missing."""
+    found = settings.load(Configuration, environ)
+    if found.environment == "production":
+        needed = ("resend_api_key", "resend_webhook_secret", "secret_key", "admin_api_key")
+        missing = [name.upper() for name in needed if not getattr(found, name)]
+        if missing:
+            raise SettingsError(
+                f"ENVIRONMENT=production refuses to start without {', '.join(missing)}. Set each (or NAME_FILE), or "
+                "leave ENVIRONMENT unset to run with the sandbox, which sends nothing"
+            )
+    if found.live and not found.from_email:
+        raise SettingsError(
+            "RESEND_API_KEY is set, so emails would be real, but FROM_EMAIL is not: set it to a sender of a domain "
+            "that is verified with Resend, like `Nurture <hello@example.com>`"
+        )
+    return found
+
+
+def check_options(options: Options, configuration: Configuration) -> None:
+    """Raises SettingsError for options that contradict the settings."""
+    if options.speed is not None and options.speed <= 0:
+        raise SettingsError("--speed takes a number above 0: business seconds per real second")
+    if options.speed not in (None, 1) and configuration.live:
+        raise SettingsError("--speed works with the sandbox only: unset RESEND_API_KEY, or leave --speed away")
+
+
+def replicas(words: list[str]) -> dict[str, int]:
+    """`email=2` → {"email": 2}. Raises SettingsError."""
+    counts: dict[str, int] = {}
+    for word in words:
+        name, _, number = word.partition("=")
+        if name not in MAY_REPEAT or not number.isdigit() or int(number) < 1:
+            raise SettingsError(
+                f"--replicas {word}: takes NAME=NUMBER with NAME one of {', '.join(sorted(MAY_REPEAT))}, like email=2"
+            )
+        counts[name] = int(number)
+    return counts

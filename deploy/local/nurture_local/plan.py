@@ -1,0 +1,258 @@
+"""What will run: ports and places remembered or chosen, and one child per process with its environment."""
+
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from msgspec import Struct
+
+from nurture_local import business_clock, cluster_home, nats, postgres
+from nurture_local.addresses import for_role, role_password
+from nurture_local.configuration import SANDBOX_SENDER, Configuration, Options
+from nurture_local.instance import DataDir, Secrets, State
+from nurture_local.ports import LOOPBACK, gateway_port, remembered_port
+from nurture_local.probes import http_ok
+from nurture_local.processes import ChildSpec, Stage
+from nurture_local.rooms import ROOMS
+
+WITHHELD = (
+    "DATABASE_URL",
+    "NATS_URL",
+    "SECRET_KEY",
+    "ADMIN_API_KEY",
+    "RESEND_API_KEY",
+    "RESEND_API_URL",
+    "RESEND_WEBHOOK_SECRET",
+    "FROM_EMAIL",
+    "TELEGRAM_BOT_TOKEN",
+    "PORT",
+    "NURTURE_API_KEY",
+)
+"""Not inherited by children: each gets only those that it needs."""
+
+
+class Refused(Exception):
+    """The settings and what the data dir remembers do not fit together."""
+
+
+class Plan(Struct, kw_only=True):
+    """Everything the supervisor needs. `home` is None with a database of somebody else's."""
+
+    specs: list[ChildSpec]
+    state: State
+    admin_url: str
+    secret_key: str
+    api_key: str
+    publish_schema: str
+    home: cluster_home.Home | None
+    postgres_password: str
+
+
+def make(
+    data: DataDir, configuration: Configuration, options: Options, environ: Mapping[str, str] = os.environ
+) -> Plan:
+    """Choose everything that this run needs and prepare the cluster's files. Raises Refused, PortTaken and others."""
+    state, secrets = data.state(), data.secrets()
+    _set_clock(state, configuration, options)
+    taken: set[int] = set()
+    port = gateway_port(options.port or configuration.port, state.ports.get("gateway"))
+    taken.add(port)
+    state.ports = _ports(state.ports, configuration, options, taken) | {"gateway": port}
+    state.gateway = f"http://{LOOPBACK}:{port}"
+    state.live = configuration.live
+    state.mode = "LIVE (Resend)" if configuration.live else "sandbox"
+    state.sandbox = None if configuration.live else f"http://{LOOPBACK}:{state.ports['sandbox']}"
+    state.nats = configuration.nats_url or nats.url(state.ports["nats"])
+    state.publish_schema = configuration.publish_schema
+    state.own_database = configuration.database_url is None
+    home, admin_url = _database(data, state, secrets, configuration)
+    state.database = postgres.url(state.ports["postgres"], "…") if home else ""
+    keys = Keys.of(configuration, secrets)
+    specs = [
+        *_servers(data, state, configuration, home),
+        *([] if configuration.live else [_sandbox(data, state, keys, environ)]),
+        *_services(state, configuration, options, keys, admin_url, environ),
+    ]
+    return Plan(
+        specs=specs,
+        state=state,
+        admin_url=admin_url,
+        secret_key=keys.secret_key,
+        api_key=keys.api_key,
+        publish_schema=configuration.publish_schema,
+        home=home,
+        postgres_password=secrets.postgres_password,
+    )
+
+
+class Keys(Struct, kw_only=True, frozen=True):
+    """The secrets in force: the user's, else the generated ones."""
+
+    secret_key: str
+    api_key: str
+    webhook_secret: str
+    resend_api_key: str
+
+    @classmethod
+    def of(cls, configuration: Configuration, secrets: Secrets) -> "Keys":
+        own = configuration
+        # A generated webhook secret is the sandbox's; with a real provider it would only hide that none was set.
+        webhook = own.resend_webhook_secret.reveal() if own.resend_webhook_secret else ""
+        return cls(
+            secret_key=own.secret_key.reveal() if own.secret_key else secrets.secret_key,
+            api_key=own.admin_api_key.reveal() if own.admin_api_key else secrets.admin_api_key,
+            webhook_secret=webhook or ("" if own.live else secrets.webhook_secret),
+            resend_api_key=own.resend_api_key.reveal() if own.resend_api_key else secrets.sandbox_api_key,
+        )
+
+
+def _set_clock(state: State, configuration: Configuration, options: Options) -> None:
+    origin = business_clock.resume(state.clock, state.stopped_at, options.speed or 1, time.time())
+    if origin and configuration.live:
+        raise Refused(
+            "this data dir's business time runs ahead of real time (an earlier run had --speed), and RESEND_API_KEY "
+            "is set: begin anew with --fresh, or name another --data-dir"
+        )
+    state.clock, state.stopped_at = origin, None
+
+
+def _ports(last: dict[str, int], configuration: Configuration, options: Options, taken: set[int]) -> dict[str, int]:
+    names = [*_names(options)]
+    names += [] if configuration.live else ["sandbox"]
+    names += [] if configuration.nats_url else ["nats", "nats-monitor"]
+    names += [] if configuration.database_url else ["postgres"]
+    return {name: remembered_port(last.get(name), taken) for name in names if name != "gateway"}
+
+
+def _names(options: Options) -> list[str]:
+    """Service processes: `email`, `email-2`, …"""
+    return [
+        room if number == 1 else f"{room}-{number}"
+        for room in ROOMS
+        for number in range(1, options.replicas.get(room, 1) + 1)
+    ]
+
+
+def _database(
+    data: DataDir, state: State, secrets: Secrets, configuration: Configuration
+) -> tuple[cluster_home.Home | None, str]:
+    if configuration.database_url is not None:
+        return None, configuration.database_url.reveal()
+    recorded = Path(state.postgres_home) if state.postgres_home else None
+    home = cluster_home.choose(data.path, recorded)
+    if not secrets.postgres_password:
+        if postgres.exists(home):
+            _clear_orphan(home, recorded)
+        secrets.postgres_password = os.urandom(24).hex()
+        data.write_secrets(secrets)
+    state.postgres_home = str(home.folder)
+    data.write(state)  # before there is anything in that folder, so that --fresh finds it
+    postgres.prepare(home, secrets.postgres_password)
+    return home, postgres.url(state.ports["postgres"], secrets.postgres_password)
+
+
+def _clear_orphan(home: cluster_home.Home, recorded: Path | None) -> None:
+    if recorded is not None:
+        raise Refused(
+            f"the database in {home.folder} has a password that secrets.json no longer holds: restore that file, "
+            "or begin anew with `nurture up --fresh`"
+        )
+    # Its data dir was deleted by hand and only this part, outside of it, was left over.
+    postgres.stop_stray(home)
+    postgres.remove_data(home)
+
+
+def _servers(
+    data: DataDir, state: State, configuration: Configuration, home: cluster_home.Home | None
+) -> list[ChildSpec]:
+    specs = [] if home is None else [postgres.spec(home, state.ports["postgres"])]
+    if configuration.nats_url is None:
+        specs.append(nats.spec(data.path / "nats", state.ports["nats"], state.ports["nats-monitor"]))
+    return specs
+
+
+def _sandbox(data: DataDir, state: State, keys: Keys, environ: Mapping[str, str]) -> ChildSpec:
+    port = state.ports["sandbox"]
+    clock = business_clock.setting(state.clock)
+    return ChildSpec(
+        name="sandbox",
+        stage=Stage.PROVIDER,
+        argv=(sys.executable, "-m", "nurture_local.sandbox"),
+        env={
+            **inherited(environ),
+            "SANDBOX_PORT": str(port),
+            "SANDBOX_DATA": str((data.path / "sandbox").resolve()),
+            "SANDBOX_WEBHOOK_URL": f"{state.gateway}/admin/api/email/webhook",
+            "RESEND_WEBHOOK_SECRET": keys.webhook_secret,
+            **({"NURTURE_CLOCK": clock} if clock else {}),
+        },
+        ready=http_ok(port, "/health/ready"),
+    )
+
+
+def _services(
+    state: State,
+    configuration: Configuration,
+    options: Options,
+    keys: Keys,
+    admin_url: str,
+    environ: Mapping[str, str],
+) -> list[ChildSpec]:
+    clock = business_clock.setting(state.clock)
+    shared = {
+        **inherited(environ),
+        "NATS_URL": state.nats,
+        "SECRET_KEY": keys.secret_key,
+        "ENVIRONMENT": configuration.environment,
+        "PUBLIC_URL": configuration.public_url or state.gateway,
+        "PUBLISH_SCHEMA": configuration.publish_schema,
+        "NURTURE_HTTP_HOST": environ.get("NURTURE_HTTP_HOST") or LOOPBACK,
+        **({"NURTURE_CLOCK": clock} if clock else {}),
+        **({} if configuration.live else {"NURTURE_SANDBOX": "1"}),
+    }
+    own = {
+        "gateway": {
+            "ADMIN_API_KEY": keys.api_key,
+            "RESEND_WEBHOOK_SECRET": keys.webhook_secret,
+            "PORT": str(state.ports["gateway"]),
+        },
+        "email": {
+            "RESEND_API_KEY": keys.resend_api_key,
+            "RESEND_API_URL": state.sandbox or configuration.resend_api_url,
+            "FROM_EMAIL": configuration.from_email or SANDBOX_SENDER,
+        },
+        "telegram": {name: environ[name] for name in environ if name.startswith("TELEGRAM_BOT_TOKEN")},
+    }
+    specs = []
+    for name in _names(options):
+        room = name.partition("-")[0]
+        role = f"nurture_{room}"
+        port = state.ports[name]
+        specs.append(
+            ChildSpec(
+                name=name,
+                stage=Stage.GATEWAY if room == "gateway" else Stage.SERVICE,
+                argv=(sys.executable, "-m", role),
+                env={
+                    **{key: value for key, value in shared.items() if value},
+                    **{key: value for key, value in own.get(room, {}).items() if value},
+                    "DATABASE_URL": for_role(admin_url, role, role_password(keys.secret_key, role)),
+                    "NURTURE_HTTP_PORT": str(port),
+                },
+                ready=http_ok(port, "/health/ready"),
+            )
+        )
+    return specs
+
+
+def inherited(environ: Mapping[str, str]) -> dict[str, str]:
+    """The caller's environment without secrets and addresses; loopback never goes through a proxy."""
+    withheld = {*WITHHELD, *(f"{name}_FILE" for name in WITHHELD)}
+    kept = {key: value for key, value in environ.items() if key not in withheld}
+    if any(key.lower() in ("http_proxy", "https_proxy", "all_proxy") for key in kept):
+        for key in ("NO_PROXY", "no_proxy"):
+            kept[key] = ",".join(filter(None, (kept.get(key), LOOPBACK, "localhost")))
+    kept["PYTHONUNBUFFERED"] = "1"
+    return kept
