@@ -37,10 +37,10 @@ A published version is never edited, or a retry after an upgrade would send othe
 
 # NUL cannot occur in parsed Markdown (it becomes U+FFFD), so it marks the places where URLs go.
 _MARK = "\x00"
-_BLANK_LINES = re.compile(r"\n(?: *\n)+")
+_BLANK_LINES = re.compile(r"(\n(?: *\n)+)")
 _LIST_LINE = re.compile(r"^ *(?:[-+*]|\d{1,9}[.)])(?: |$)", re.MULTILINE)
 _INDIVISIBLE = re.compile(r"```|~~~|\]:|[\t\r\f\v]")
-_PLAIN = re.compile(r"[^\W\d_][\w ,;.?!'’()…–]*[\w,;.?!'’)…]")
+_PLAIN = re.compile(r"[^\W\d_](?:[^\W_]|[ ,;.?!'’()…–])*(?:[^\W_]|[,;.?!'’)…])")
 
 
 class Fragment(NamedTuple):
@@ -73,12 +73,12 @@ def groups(body: str) -> list[str]:
     body = body.strip("\n")
     if _INDIVISIBLE.search(body):
         return [body]
-    whole: list[str] = []
-    for chunk in _BLANK_LINES.split(body):
-        spans = whole and (chunk.startswith(" ") or (_LIST_LINE.match(chunk) and _LIST_LINE.search(whole[-1])))
-        if spans:
-            whole[-1] += "\n\n" + chunk
-        elif chunk:
+    chunks = _BLANK_LINES.split(body)
+    whole = chunks[:1]
+    for gap, chunk in zip(chunks[1::2], chunks[2::2], strict=True):
+        if chunk.startswith(" ") or (_LIST_LINE.match(chunk) and _LIST_LINE.search(whole[-1])):
+            whole[-1] += gap + chunk
+        else:
             whole.append(chunk)
     return whole
 

@@ -1,0 +1,29 @@
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from email_stand import Postgres, Stand, standing
+
+Play = Callable[[Callable[[Stand], Awaitable[None]]], None]
+
+
+@pytest.fixture(scope="session")
+def email_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    with ExitStack() as stack:
+        yield Postgres(Path(tmp_path_factory.mktemp("email")), stack)
+
+
+@pytest.fixture
+def play(email_postgres: Postgres) -> Play:
+    """Runs a scene in an event loop of its own, on empty tables."""
+
+    def run(scene: Callable[[Stand], Awaitable[None]]) -> None:
+        async def whole() -> None:
+            async with asyncio.timeout(60), standing(email_postgres) as stand:
+                await scene(stand)
+
+        asyncio.run(whole())
+
+    return run

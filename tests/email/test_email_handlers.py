@@ -1,0 +1,97 @@
+"""What the room says about webhooks and hits, and what it does with addresses that are dead or unwilling."""
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+from email_stand import Stand
+from nurture_contracts import commands, events
+from nurture_contracts.ids import uuid7
+
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def webhook(type: str, delivery: UUID | None, **more: object) -> events.WebhookReceived:
+    return events.WebhookReceived(webhook_id=str(uuid7()), type=type, at=AT, delivery_id=delivery, **more)  # type: ignore[arg-type]
+
+
+def test_a_page_to_send_is_kept_and_wakes_the_sender(play) -> None:
+    async def scene(stand: Stand) -> None:
+        room = await stand.room()
+        page = commands.SendEmails(page_id=uuid7(), items=await stand.deliveries(2))
+        await room.handlers.send(page)
+        await room.handlers.send(page)
+        assert room.woken == 2 and len(await room.sql("select from pages")) == 1
+
+    play(scene)
+
+
+def test_dead_and_unwilling_addresses_are_suppressed_and_reported_with_their_people(play) -> None:
+    async def scene(stand: Stand) -> None:
+        room = await stand.room()
+        hard, soft, angry, opened, later = await stand.deliveries(5)
+        await stand.admin.execute(
+            "update controller.delivery_contents set address = 'P0@x.test' where delivery_id = $1", later
+        )
+        stranger = uuid7()
+        page = events.EmailWebhooksReceived(
+            items=[
+                webhook("email.bounced", hard, bounce_type="Permanent"),
+                webhook("email.bounced", soft, bounce_type="Transient"),
+                webhook("email.complained", angry),
+                webhook("email.opened", opened),
+                webhook("email.bounced", stranger, bounce_type="Permanent"),
+                webhook("contact.updated", None),
+            ]
+        )
+        await room.handlers.webhooks(page)
+        await room.handlers.webhooks(page)
+        said = await room.said()
+        (suppressed, *again) = [message for message in said if isinstance(message, events.AddressesSuppressed)]
+        assert again == [suppressed]
+        people = {
+            row["id"]: row["user_id"]
+            for row in await stand.admin.fetch("select id, user_id from controller.deliveries")
+        }
+        assert {(item.user_id, item.delivery_id, item.reason) for item in suppressed.items} == {
+            (people[hard], hard, "bounced"),
+            (people[angry], angry, "complained"),
+        }
+        observed = [message for message in said if isinstance(message, events.EmailsObserved)]
+        assert observed[0] == observed[1]
+        assert [item.kind for item in observed[0].items] == ["bounced", "bounced", "complained", "opened", "bounced"]
+        rows = await room.sql("select address_key, reason from suppressions order by 1")
+        assert [tuple(row) for row in rows] == [("p0@x.test", "bounced"), ("p2@x.test", "complained")]
+        await room.page([later])
+        await room.work()
+        assert await room.settled() == {later: ("suppressed", "bounced")}
+
+    play(scene)
+
+
+def test_what_belongs_to_a_test_mail_is_said_apart(play) -> None:
+    async def scene(stand: Stand) -> None:
+        room = await stand.room()
+        test, real = uuid7(), uuid7()
+        await room.handlers.webhooks(
+            events.EmailWebhooksReceived(
+                items=[webhook("email.complained", test, test=True), webhook("email.sent", real)]
+            )
+        )
+        hit = events.Hit(event_id=uuid7(), kind="clicked", delivery_id=real, at=AT, link="ab" * 8, signal="human")
+        other = events.Hit(event_id=uuid7(), kind="opened", delivery_id=test, at=AT, test=True)
+        await room.handlers.tracking(events.TrackingHit(items=[hit, other]))
+        said = [
+            (type(message).__name__, [(i.kind, i.delivery_id, i.link) for i in message.items])
+            for message in await room.said()
+        ]
+        assert sorted(said) == sorted(
+            [
+                ("EmailsObserved", [("sent", real, None)]),
+                ("TestEmailsProgressed", [("complained", test, None)]),
+                ("EmailsObserved", [("clicked", real, "ab" * 8)]),
+                ("TestEmailsProgressed", [("opened", test, None)]),
+            ]
+        )
+        assert await room.sql("select from suppressions") == []
+
+    play(scene)
