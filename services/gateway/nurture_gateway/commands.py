@@ -111,13 +111,11 @@ def _answer(command_id: UUID, kind: str, asked: dict[str, Any], status: int | No
 
 def refused(status: int, result: dict[str, Any], members: dict[str, Any]) -> Problem:
     """The controller's refusal as a problem; findings about a sequence are its errors."""
-    known = {"code", "detail", "hint", "errors", "findings"}
+    known = {"code", "detail", "hint", "errors"}
     errors = result.get("errors") or [
-        {
-            "field": finding.get("where", finding.get("field", "")),
-            "reason": finding.get("reason", finding.get("message", "")),
-        }
+        {"field": finding["where"], "reason": finding["problem"]}
         for finding in result.get("findings", [])
+        if finding.get("severity") == "error"
     ]
     return Problem(
         result.get("code", "refused"),

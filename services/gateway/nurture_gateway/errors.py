@@ -25,6 +25,7 @@ _CODES = {
     413: "body_too_large",
     415: "unsupported_media_type",
 }
+_UNSTORABLE = (asyncpg.CharacterNotInRepertoireError, asyncpg.UntranslatableCharacterError)
 _AWAY = (*UNREACHABLE, asyncpg.TooManyConnectionsError, asyncpg.QueryCanceledError, Closed)
 
 
@@ -84,6 +85,8 @@ def on_anything(request: Request[Any, Any, Any], error: Exception) -> Response[A
     if isinstance(error, _AWAY):
         log.warning("request.unavailable", path=request.url.path, error=type(error).__name__)
         return respond(request, Problem("unavailable", "The database does not answer.", headers={"Retry-After": "2"}))
+    if isinstance(error, _UNSTORABLE):
+        return respond(request, field_errors([("body", "has a NUL character, which cannot be stored")]))
     log.error("request.failed", path=request.url.path, method=request.method, exc_info=error)
     return respond(
         request, Problem("internal_error", "Something went wrong here; the log has it under this request_id.")

@@ -1,4 +1,4 @@
-"""The front door: health for machines, a plain page for people, the documentation of the API."""
+"""The front door: health for machines, a plain page for people."""
 
 from importlib.metadata import version
 from importlib.resources import files
@@ -11,11 +11,9 @@ from nurture_gateway.api.access import TheKeyring, TheRoom
 from nurture_gateway.api.deliveries import counts
 from nurture_gateway.cursors import NEWEST
 from nurture_gateway.html import html
-from nurture_gateway.problems import KINDS
 from nurture_gateway.room import Room
 
 STYLE = files("nurture_gateway").joinpath("static", "nurture.css").read_bytes()
-METHODS = ("get", "post", "patch", "put", "delete")
 
 
 def health(room: Room) -> dict[str, Any]:
@@ -53,25 +51,3 @@ async def dashboard(request: Request[Any, Any, Any], room: TheRoom, keyring: The
 def stylesheet() -> Response[bytes]:
     """The one stylesheet."""
     return Response(STYLE, media_type="text/css; charset=utf-8", headers={"Cache-Control": "public, max-age=300"})
-
-
-@get("/openapi.json", include_in_schema=False, sync_to_thread=False)
-def openapi(request: Request[Any, Any, Any]) -> Response[Any]:
-    """The OpenAPI 3.1 document."""
-    return Response(request.app.openapi_schema.to_schema(), headers={"Cache-Control": "public, max-age=60"})
-
-
-@get("/docs", include_in_schema=False, sync_to_thread=False)
-def docs(request: Request[Any, Any, Any], room: TheRoom) -> Response[bytes]:
-    """The OpenAPI document as a page; loads nothing from elsewhere."""
-    document = request.app.openapi_schema.to_schema()
-    operations = [
-        {"method": method.upper(), "path": path, **operation}
-        for path, item in document["paths"].items()
-        for method, operation in item.items()
-        if method in METHODS
-    ]
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for operation in operations:
-        groups.setdefault(operation.get("tags", ["Other"])[0], []).append(operation)
-    return html("docs.html", groups=groups, kinds=KINDS, health=health(room), schemas=document["components"]["schemas"])

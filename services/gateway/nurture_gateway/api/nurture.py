@@ -58,7 +58,7 @@ class Enrolled(Struct):
     sequence_type: str
     version: int
     step: int
-    channel: str
+    channel: str | None
     scheduled_at: datetime
 
 

@@ -11,6 +11,7 @@ from litestar.openapi.spec import Components, SecurityScheme, Tag
 from nurture_gateway.api import (
     commands,
     deliveries,
+    docs,
     home,
     imports,
     nurture,
@@ -58,7 +59,7 @@ def application(room: Room, keyring: Keyring) -> Litestar:
     return Litestar(
         [
             admin, webhook.take_webhook, tracking.pixel, tracking.click, tracking.show_unsubscribe, tracking.unsubscribe,
-            home.home, home.dashboard, home.stylesheet, home.openapi, home.docs,
+            home.home, home.dashboard, home.stylesheet, docs.openapi, docs.docs,
         ],
         dependencies=dependencies,
         exception_handlers=HANDLERS,
