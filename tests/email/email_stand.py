@@ -62,7 +62,7 @@ class Accepts:
     def __init__(self) -> None:
         self.calls: list[tuple[str, bytes, list[str]]] = []
         self.taken: dict[str, tuple[bytes, Reply]] = {}
-        self.next: list[Callable[["Accepts", str, Sequence[Mail]], Awaitable[Reply]]] = []
+        self.next: list[Callable[[Accepts, str, Sequence[Mail]], Awaitable[Reply]]] = []
         self.count = 0
 
     async def send(self, key: str, mails: Sequence[Mail]) -> Reply:
@@ -221,7 +221,8 @@ class Stand:
         addresses = [f"p{number}@x.test" for number in range(count)]
         bodies = [body.replace("{n}", str(number)) for number in range(count)]
         await self.admin.execute(
-            "insert into gateway.users (id, first_name, created_at, updated_at) select id, 'P', now(), now() from unnest($1::uuid[]) id",
+            "insert into gateway.users (id, first_name, created_at, updated_at)"
+            " select id, 'P', now(), now() from unnest($1::uuid[]) id",
             people,
         )
         await self.admin.execute(
@@ -235,7 +236,8 @@ class Stand:
             ids, people, sequence, f"s{sequence.hex}",
         )  # fmt: skip
         await self.admin.execute(
-            "insert into controller.deliveries (id, enrolment_id, user_id, sequence_type, step, channel, scheduled_at, created_at)"
+            "insert into controller.deliveries"
+            " (id, enrolment_id, user_id, sequence_type, step, channel, scheduled_at, created_at)"
             " select d, d, u, 'onboarding', 1, 'email', now(), now() from unnest($1::uuid[], $2::uuid[]) as x(d, u)",
             ids, people,
         )  # fmt: skip

@@ -389,7 +389,7 @@ def test_one_bad_member_does_not_take_the_batch_with_it(play) -> None:
         room.provider.next = [strict] * 20
         await room.page(ids)
         await room.work()
-        expected = {id: ACCEPTED for id in ids} | {ids[5]: ("rejected", "validation_error")}
+        expected = dict.fromkeys(ids, ACCEPTED) | {ids[5]: ("rejected", "validation_error")}
         assert await room.settled() == expected
 
     play(scene)

@@ -37,7 +37,16 @@ class Reply(msgspec.Struct, frozen=True):
 class Resend:
     """The adapter. It never raises for anything that a network or a provider can do; it answers with a verdict."""
 
-    def __init__(self, api_key: Secret, url: str, *, concurrency: int, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        api_key: Secret,
+        url: str,
+        *,
+        concurrency: int,
+        total: float = TOTAL_SECONDS,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._total = total
         self._now = now
         self._client = httpx.AsyncClient(
             base_url=url,
@@ -75,7 +84,7 @@ class Resend:
 
         try:
             async with (
-                asyncio.timeout(TOTAL_SECONDS),
+                asyncio.timeout(self._total),
                 self._client.stream(
                     "POST",
                     path,
