@@ -1,8 +1,12 @@
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # for `tests.servers`, however pytest was started
+
 from gateway_stand import Controller, Gateway, Servers
 
 

@@ -25,17 +25,14 @@ from nurture_chassis.settings import Secret, ServiceSettings
 from nurture_chassis.tokens import Tokens
 from nurture_chassis.topology import ensure
 from nurture_gateway.webhooks import signature
-from nurture_local import cluster_home, postgres
-from nurture_local import nats as nats_server
-from nurture_local.addresses import for_role, role_password
-from nurture_local.migrate import migrate
 from nurture_local.ports import free_port
 from nurture_local.probes import http_ok
 from nurture_local.processes import ChildSpec, Stage
 from nurture_local.servers import running
 
+from tests.servers import SECRET_KEY, embedded_nats, embedded_postgres, role_url
+
 KEY = "test-admin-key-0123456789"
-SECRET_KEY = "test-secret-key-0123456789abcdef"
 WEBHOOK_KEY = b"a webhook secret of thirty-two b"
 WEBHOOK_SECRET = "whsec_" + base64.b64encode(WEBHOOK_KEY).decode()
 PUBLIC = "http://nurture.test"
@@ -47,31 +44,17 @@ class Servers:
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         self.folder = folder
-        home = cluster_home.choose(folder)
-        stack.callback(postgres.remove, home)
-        postgres.prepare(home, "pw")
-        port = free_port()
-        self.postgres = stack.enter_context(
-            running(postgres.spec(home, port, {"fsync": "off"}), folder / "postgres.log")
-        )
-        self.admin_url = postgres.url(port, "pw")
-        self.nats_port = free_port({port})
-        monitor = free_port({port, self.nats_port})
-        stack.enter_context(running(nats_server.spec(folder / "nats", self.nats_port, monitor), folder / "nats.log"))
-        self.nats_url = f"nats://127.0.0.1:{self.nats_port}"
-        asyncio.run(self._prepare())
+        self.admin_url = stack.enter_context(stack.enter_context(embedded_postgres()).migrated())
+        self.nats_url = stack.enter_context(embedded_nats())
+        asyncio.run(self._make_topology())
 
-    async def _prepare(self) -> None:
-        await migrate(self.admin_url, SECRET_KEY, own_server=True)
+    async def _make_topology(self) -> None:
         settings = ServiceSettings(database_url=Secret(""), nats_url=self.nats_url, secret_key=Secret(SECRET_KEY))
         bus = Bus(self.nats_url, "test", Database(settings, "gateway", Queries("", "public")))
         await bus.connect()
         await bus.broker.start()
         await ensure(bus, 1, {})
         await bus.broker.stop()
-
-    def role_url(self, role: str) -> str:
-        return for_role(self.admin_url, role, role_password(SECRET_KEY, role))
 
     def sql(self, statement: str, *args: Any) -> list[asyncpg.Record]:
         """One statement as the administrator."""
@@ -131,7 +114,7 @@ class Gateway:
         self.port = free_port()
         self.log = servers.folder / f"{name}.log"
         settings = {
-            "DATABASE_URL": servers.role_url("nurture_gateway"),
+            "DATABASE_URL": role_url(servers.admin_url, "nurture_gateway"),
             "NATS_URL": servers.nats_url,
             "SECRET_KEY": SECRET_KEY,
             "ADMIN_API_KEY": KEY,

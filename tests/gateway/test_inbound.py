@@ -59,7 +59,8 @@ def test_webhooks_of_one_moment_share_a_transaction(gateway: Gateway) -> None:
         )
     assert {answer.status_code for answer in answers} == {200}
     assert gateway.servers.sql("select count(*) from gateway.inbound_pages")[0][0] - pages < 120
-    query = "select count(distinct i->>'provider_id') from gateway.inbound_pages, jsonb_array_elements(items) i where i->>'provider_id' like $1"
+    query = "select count(distinct i->>'provider_id') from gateway.inbound_pages, jsonb_array_elements(items) i"
+    query += " where i->>'provider_id' like $1"
     assert gateway.servers.sql(query, f"{mark}%")[0][0] == 200
 
 

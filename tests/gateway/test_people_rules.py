@@ -1,5 +1,6 @@
 """The rules about people, CSV, cursors, signals and problems: pure, so most of them as properties."""
 
+import contextlib
 import csv
 import io
 import string
@@ -202,10 +203,8 @@ def test_a_cursor_comes_back_as_it_was(at: datetime, identity: UUID) -> None:
 
 @given(st.text(max_size=60))
 def test_a_cursor_of_somebody_elses_is_refused(text: str) -> None:
-    try:
+    with contextlib.suppress(ValueError):
         assert read(text).text() == text
-    except ValueError:
-        pass
 
 
 @given(st.dictionaries(st.text(min_size=1, max_size=12), st.integers()), st.integers(400, 599))

@@ -135,9 +135,10 @@ def test_codes_are_kept_and_free_text_is_not() -> None:
     assert read is not None and read.delivery_id == UUID(DELIVERY) and read.at.year == 2024
 
 
+NAMES = ["type", "data", "tags", "bounce", "name", "value", "created_at", "email_id"]
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["type", "data", "tags", "bounce", "name", "value", "created_at", "email_id"]), inner, max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=5),
     max_leaves=12,
 )  # fmt: skip
 
@@ -152,6 +153,7 @@ def test_what_is_no_json_is_no_event() -> None:
     assert parse("m", b"\xff", NOW) is None and parse("m", b"[" * 100_000, NOW) is None
 
 
+CHROME = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome"
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 IPHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Mobile/15E148"
 
@@ -162,7 +164,7 @@ IPHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605
         ("clicked", FIREFOX, "human"),
         ("opened", IPHONE, "human"),
         ("opened", "Mozilla/5.0 (Windows NT 5.1; rv:11.0) Gecko Firefox/11.0 (via ggpht.com GoogleImageProxy)", "human"),
-        ("opened", "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/42.0.2311.135 Safari/537.36 Edge/12.246 Mozilla/5.0", "machine"),
+        ("opened", f"{CHROME}/42.0.2311.135 Safari/537.36 Edge/12.246 Mozilla/5.0", "machine"),
         ("clicked", "Mozilla/5.0 (compatible; GoogleImageProxy)", "machine"),
         ("opened", "Mozilla/5.0", "machine"),
         ("opened", "", "machine"),
@@ -170,7 +172,7 @@ IPHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605
         ("clicked", "curl/8.5.0", "machine"),
         ("clicked", "TelegramBot (like TwitterBot)", "machine"),
         ("clicked", "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)", "machine"),
-        ("clicked", "Mozilla/5.0 (Linux; Android 11; CUBOT X18) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0 Mobile", "human"),
+        ("clicked", "Mozilla/5.0 (Linux; Android 11; CUBOT X18) AppleWebKit/537.36 Chrome/120.0 Mobile", "human"),
         ("clicked", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 HeadlessChrome/120.0 Safari/537.36", "machine"),
         ("opened", "Mozilla/5.0 (Windows NT 10.0) Barracuda Sentinel", "machine"),
         ("opened", "SomeMailer/1.0", "unknown"),

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 from litestar import Request, Response
@@ -12,7 +12,7 @@ from nurture_contracts.events import CommandSettled
 from nurture_contracts.ids import uuid7
 
 from nurture_gateway.answers import ordered, pending, status_url
-from nurture_gateway.idempotency import Answer, answer, key_of, reserve
+from nurture_gateway.idempotency import Answer, Key, answer, key_of, reserve
 from nurture_gateway.problems import Problem
 from nurture_gateway.room import Room
 from nurture_gateway.shell import request_id
@@ -53,27 +53,39 @@ async def submit(
     with room.waiters.expect(command_id) as settled:
         async with room.outbox.transaction() as tx:
             earlier = await reserve(tx, key) if key else None
-            if earlier is None:
-                made = await draft(tx, command_id)
-                # A repeated answer names the request that was really executed.
-                made.request["request_id"] = request_id(request.scope)
-                early = list(made.refused_early)
-                await tx.execute("add_command", command_id, made.kind, made.request, early, made.status, made.result)
-                if key:
-                    await tx.execute("bind_key", key.scope, key.key, command_id)
-                if made.message is not None:
-                    tx.say(made.message)
-        if isinstance(earlier, Answer):
-            return earlier.response()
-        if earlier is None:
+            made = await _add(tx, request, command_id, key, draft) if earlier is None else None
+        if made is not None:
             if made.status is not None or not _waits(made.kind, made.request):
                 return _answer(command_id, made.kind, made.request, made.status, made.result)
             return await _await(room, command_id, made.kind, made.request, settled)
-    with room.waiters.expect(earlier) as settled:
-        row = await _find(room, earlier)
+    return earlier.response() if isinstance(earlier, Answer) else await _repeat(room, cast(UUID, earlier))
+
+
+async def _add(
+    tx: Saying,
+    request: Request[Any, Any, Any],
+    command_id: UUID,
+    key: Key | None,
+    draft: Callable[[Saying, UUID], Awaitable[Draft]],
+) -> Draft:
+    made = await draft(tx, command_id)
+    # A repeated answer names the request that was really executed.
+    made.request["request_id"] = request_id(request.scope)
+    early = list(made.refused_early)
+    await tx.execute("add_command", command_id, made.kind, made.request, early, made.status, made.result)
+    if key:
+        await tx.execute("bind_key", key.scope, key.key, command_id)
+    if made.message is not None:
+        tx.say(made.message)
+    return made
+
+
+async def _repeat(room: Room, command_id: UUID) -> Response[bytes]:
+    with room.waiters.expect(command_id) as settled:
+        row = await _find(room, command_id)
         if row["status"] is not None or not _waits(row["kind"], row["request"]):
-            return _answer(earlier, row["kind"], row["request"], row["status"], row["result"])
-        return await _await(room, earlier, row["kind"], row["request"], settled)
+            return _answer(command_id, row["kind"], row["request"], row["status"], row["result"])
+        return await _await(room, command_id, row["kind"], row["request"], settled)
 
 
 async def _find(room: Room, command_id: UUID) -> Any:

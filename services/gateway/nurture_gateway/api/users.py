@@ -26,11 +26,10 @@ Text = Annotated[str, Meta(max_length=1000)]
 Chat = Annotated[int | str | UnsetType | None, Meta(description="Telegram's numeric chat id.")]
 
 
-class PersonChange(Struct, forbid_unknown_fields=True, kw_only=True):
+class Fields(Struct, forbid_unknown_fields=True, kw_only=True):
     """Fields that are left out stay as they are; null clears; attributes merge, and null removes one."""
 
     external_id: Text | UnsetType | None = UNSET
-    first_name: Text | UnsetType | None = UNSET
     email: Text | UnsetType | None = UNSET
     telegram_chat_id: Chat = UNSET
     timezone: Text | UnsetType | None = UNSET
@@ -43,10 +42,16 @@ class PersonChange(Struct, forbid_unknown_fields=True, kw_only=True):
     attributes: dict[str, Any] | UnsetType | None = UNSET
 
 
-class PersonUpsert(PersonChange, forbid_unknown_fields=True, kw_only=True):
+class PersonChange(Fields, forbid_unknown_fields=True, kw_only=True):
+    """What to change about a person."""
+
+    first_name: Text | UnsetType | None = UNSET
+
+
+class PersonUpsert(Fields, forbid_unknown_fields=True, kw_only=True):
     """A person, new or known by id, external_id or email (in this order)."""
 
-    first_name: Annotated[str, Meta(min_length=1, max_length=200)]  # pyright: ignore[reportIncompatibleVariableOverride]
+    first_name: Annotated[str, Meta(min_length=1, max_length=200)]
     id: UUID | UnsetType | None = UNSET
 
 
@@ -104,7 +109,7 @@ def shown(row: Any) -> dict[str, Any]:
     return {name: values[name] for name in PersonShown.__struct_fields__}
 
 
-def stated(data: PersonChange) -> Change:
+def stated(data: Fields) -> Change:
     """What the caller said, checked and in stored form. Raises Problem 400 naming each field that is wrong."""
     said = {name: value for name, value in msgspec.structs.asdict(data).items() if value is not UNSET}
     if said.get("id", 0) is None:

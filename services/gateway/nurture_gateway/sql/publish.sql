@@ -24,3 +24,12 @@ grant select on {publish}.users, {publish}.contacts
     to nurture_controller, nurture_email, nurture_telegram, nurture_scoring;
 grant select on {publish}.user_email_preferences to nurture_controller, nurture_email;
 grant select on {publish}.test_messages to nurture_email;
+
+-- Dead letters of every room, for the one who answers for all of them.
+create or replace view {publish}.dead_letters as
+select 'gateway' as room, id, durable, subject, payload, reason, at, replayed_at from gateway.dead_letters
+union all select 'controller', id, durable, subject, payload, reason, at, replayed_at from controller.dead_letters
+union all select 'email', id, durable, subject, payload, reason, at, replayed_at from email.dead_letters
+union all select 'telegram', id, durable, subject, payload, reason, at, replayed_at from telegram.dead_letters
+union all select 'scoring', id, durable, subject, payload, reason, at, replayed_at from scoring.dead_letters;
+grant select on {publish}.dead_letters to nurture_gateway;
