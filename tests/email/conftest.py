@@ -4,6 +4,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from email_sandbox import Sandbox
 from email_stand import Postgres, Stand, standing
 
 Play = Callable[[Callable[[Stand], Awaitable[None]]], None]
@@ -27,3 +28,12 @@ def play(email_postgres: Postgres) -> Play:
         asyncio.run(whole())
 
     return run
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
+    started = Sandbox(tmp_path)
+    try:
+        yield started.ready()
+    finally:
+        started.stop()

@@ -1,0 +1,231 @@
+"""The email service as its own process between NATS, PostgreSQL and the sandbox."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx
+import msgspec
+import nats
+import pytest
+from email_sandbox import Sandbox
+from email_stand import SECRET_KEY, Postgres, Stand, standing
+from nurture_chassis.bus import Bus
+from nurture_chassis.database import Database
+from nurture_chassis.queries import Queries
+from nurture_chassis.settings import Secret, ServiceSettings
+from nurture_chassis.topology import ensure
+from nurture_contracts import commands, events
+from nurture_contracts.ids import uuid7
+from nurture_local import nats as nats_server
+from nurture_local.ports import free_port
+from nurture_local.probes import http_ok
+from nurture_local.processes import ChildSpec, Stage
+from nurture_local.servers import running, stop
+
+
+@pytest.fixture(scope="module")
+def nats_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = Path(tmp_path_factory.mktemp("email-nats"))
+    port = free_port()
+    with running(nats_server.spec(folder / "nats", port, free_port({port})), folder / "nats.log"):
+        url = f"nats://127.0.0.1:{port}"
+        asyncio.run(_declare(url))
+        yield url
+
+
+async def _declare(url: str) -> None:
+    settings = ServiceSettings(database_url=Secret(""), nats_url=url, secret_key=Secret(SECRET_KEY))
+    bus = Bus(url, "test", Database(settings, "email", Queries("", "public")))
+    await bus.connect()
+    await bus.broker.start()
+    await ensure(bus, 1, {})
+    await bus.broker.stop()
+
+
+class Service:
+    """Starts the room's process, as often as a test wants."""
+
+    def __init__(self, postgres: Postgres, nats_url: str, sandbox: Sandbox, folder: Path, stack: ExitStack) -> None:
+        self.nats_url = nats_url
+        self.log = folder / "email.log"
+        self._stack = stack
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "DATABASE_URL": postgres.url("nurture_email"),
+            "NATS_URL": nats_url,
+            "SECRET_KEY": SECRET_KEY,
+            "RESEND_API_KEY": "re_sandbox_key",
+            "RESEND_API_URL": sandbox.url,
+            "FROM_EMAIL": "Acme <hello@acme.test>",
+            "PUBLIC_URL": "http://nurture.test",
+            "RESEND_RATE_LIMIT": "1000",
+            "NURTURE_SANDBOX": "1",
+        }
+
+    def start(self) -> subprocess.Popen[bytes]:
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        spec = ChildSpec(
+            name="email",
+            stage=Stage.SERVICE,
+            argv=(sys.executable, "-m", "nurture_email"),
+            env={**self.environment, "NURTURE_HTTP_PORT": str(port)},
+            ready=http_ok(port, "/health/ready"),
+        )
+        return self._stack.enter_context(running(spec, self.log))
+
+
+@pytest.fixture
+def service(email_postgres: Postgres, nats_url: str, sandbox: Sandbox, tmp_path: Path) -> Iterator[Service]:
+    with ExitStack() as stack:
+        yield Service(email_postgres, nats_url, sandbox, tmp_path, stack)
+
+
+class Ear:
+    """Sends pages and hears what the room says."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._heard = asyncio.Event()
+        self.settled: dict[UUID, str] = {}
+
+    async def begin(self) -> "Ear":
+        await self._client.subscribe("nurture.evt.email.settled", cb=self._hear)
+        await self._client.flush()
+        return self
+
+    async def _hear(self, msg: Any) -> None:
+        for item in msgspec.json.decode(msg.data, type=events.EmailsSettled).items:
+            assert item.delivery_id not in self.settled
+            self.settled[item.delivery_id] = item.outcome
+        self._heard.set()
+
+    async def send(self, items: list[UUID]) -> None:
+        page = commands.SendEmails(page_id=uuid7(), items=items)
+        await self._client.jetstream().publish(page.subject, msgspec.json.encode(page))
+
+    async def until(self, wanted: list[UUID]) -> None:
+        async with asyncio.timeout(30):
+            while not set(wanted) <= set(self.settled):
+                self._heard.clear()
+                await self._heard.wait()
+
+
+def scene(postgres: Postgres, nats_url: str, play: Any) -> None:
+    async def whole() -> None:
+        async with asyncio.timeout(100), standing(postgres) as stand:
+            client = await nats.connect(nats_url)
+            try:
+                await play(stand, await Ear(client).begin())
+            finally:
+                await client.close()
+
+    asyncio.run(whole())
+
+
+def test_pages_on_the_bus_become_mails_and_settlements(
+    email_postgres: Postgres, service: Service, sandbox: Sandbox
+) -> None:
+    async def play(stand: Stand, ear: Ear) -> None:
+        process = await asyncio.to_thread(service.start)
+        ids = await stand.deliveries(250)
+        for start in range(0, 250, 100):
+            await ear.send(ids[start : start + 100])
+        await ear.until(ids)
+        assert set(ear.settled.values()) == {"accepted"}
+        assert sorted(message["delivery_id"] for message in sandbox.messages()) == sorted(map(str, ids))
+        async with httpx.AsyncClient(base_url=service.url) as client:
+            document = (await client.get("/asyncapi")).json()
+            metrics = (await client.get("/metrics")).text
+        assert "nurture.cmd.email.send_emails" in str(document)
+        assert 'nurture_email_settled_total{outcome="accepted"} 250.0' in metrics
+        assert await asyncio.to_thread(stop, process) == 0
+        assert "re_sandbox_key" not in service.log.read_text()
+
+    scene(email_postgres, service.nats_url, play)
+
+
+def test_a_killed_process_is_made_good_by_the_next_one(
+    email_postgres: Postgres, service: Service, sandbox: Sandbox
+) -> None:
+    async def play(stand: Stand, ear: Ear) -> None:
+        process = await asyncio.to_thread(service.start)
+        ids = await stand.deliveries(60)
+        sandbox.chaos(close_after_accept=1, hang_seconds=20)
+        await ear.send(ids)
+        await asyncio.to_thread(_await_messages, sandbox, 60)
+        process.send_signal(signal.SIGKILL)
+        await asyncio.to_thread(process.wait)
+        assert ear.settled == {}
+        await stand.admin.execute("update email.claims set lease_until = now() - interval '1 s', next_at = now()")
+        await asyncio.to_thread(service.start)
+        await ear.until(ids)
+        assert set(ear.settled.values()) == {"accepted"}
+        assert len(sandbox.messages()) == 60
+
+    scene(email_postgres, service.nats_url, play)
+
+
+def test_a_clean_stop_lets_the_call_in_flight_end(email_postgres: Postgres, service: Service, sandbox: Sandbox) -> None:
+    async def play(stand: Stand, ear: Ear) -> None:
+        process = await asyncio.to_thread(service.start)
+        ids = await stand.deliveries(10)
+        sandbox.chaos(latency_ms=1500)
+        await ear.send(ids)
+        await _until_claimed(stand)
+        assert await asyncio.to_thread(stop, process) == 0
+        await ear.until(ids)
+        assert set(ear.settled.values()) == {"accepted"}
+
+    scene(email_postgres, service.nats_url, play)
+
+
+def _await_messages(sandbox: Sandbox, count: int) -> None:
+    tick = threading.Event()
+    for _ in range(1000):
+        if len(sandbox.messages()) == count:
+            return
+        tick.wait(0.02)
+    raise AssertionError("the sandbox never took them")
+
+
+_CLAIMED = "select exists (select from email.claims where lease_until is not null)"
+
+
+async def _until_claimed(stand: Stand) -> None:
+    async with asyncio.timeout(20):
+        while not await stand.admin.fetchval(_CLAIMED):  # noqa: ASYNC110 - a row sends no signal
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"RESEND_API_KEY": ""}, "RESEND_API_KEY"),
+        ({"FROM_EMAIL": "nobody"}, "FROM_EMAIL"),
+        ({"RESEND_RATE_LIMIT": "0"}, "RESEND_RATE_LIMIT"),
+        ({"ENVIRONMENT": "production"}, "PUBLIC_URL"),
+    ],
+)
+def test_a_wrong_setting_stops_the_start_and_is_named(changes: dict[str, str], word: str, tmp_path: Path) -> None:
+    environment = {
+        "PATH": os.environ["PATH"],
+        "DATABASE_URL": "postgresql://127.0.0.1:9/x",
+        "NATS_URL": "nats://127.0.0.1:9",
+        "SECRET_KEY": SECRET_KEY,
+        "RESEND_API_KEY": "re_secret_words",
+        "FROM_EMAIL": "a@acme.test",
+    }
+    ended = subprocess.run(
+        [sys.executable, "-m", "nurture_email"], env=environment | changes, capture_output=True, text=True, timeout=60
+    )
+    assert ended.returncode != 0 and word in ended.stderr and "re_secret_words" not in ended.stderr
