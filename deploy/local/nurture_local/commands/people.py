@@ -13,7 +13,7 @@ _SHOWN = 20
 
 
 @people.command(name="import")
-def import_(file: Path, *, data_dir: Where = None) -> int:
+def import_(file: Annotated[Path, Parameter(allow_leading_hyphen=True)], *, data_dir: Where = None) -> int:
     """Create or update people from a CSV file; `-` reads standard input.
 
     People are found by id, external_id, then email. Bad lines are listed and left out; the exit code is then 1.

@@ -1,0 +1,157 @@
+"""What each process is told: its own secrets and nobody else's, the sandbox or the real provider, never both."""
+
+import os
+from pathlib import Path
+
+import pytest
+from nurture_chassis.settings import SettingsError
+from nurture_local import configuration, plan
+from nurture_local.configuration import Options
+from nurture_local.instance import ClockOrigin, DataDir, State
+from nurture_local.processes import ChildSpec, Stage
+
+ELSEWHERE = {"DATABASE_URL": "postgresql://admin:root-pw@db.example/nurture", "NATS_URL": "nats://bus.example:4222"}
+LIVE = {"RESEND_API_KEY": "re_real", "FROM_EMAIL": "Nurture <hello@example.com>"}
+PRODUCTION = {
+    "ENVIRONMENT": "production",
+    "RESEND_WEBHOOK_SECRET": "whsec_cmVhbA==",
+    "SECRET_KEY": "a-long-secret-key",
+    "ADMIN_API_KEY": "an-api-key",
+    **LIVE,
+}
+
+
+def make(
+    folder: Path, environ: dict[str, str] | None = None, options: Options | None = None
+) -> tuple[plan.Plan, dict[str, ChildSpec]]:
+    environ = ELSEWHERE | (environ or {})
+    data = DataDir(folder)
+    data.create()
+    made = plan.make(data, configuration.load(environ), options or Options(), {"PATH": os.environ["PATH"], **environ})
+    return made, {spec.name: spec for spec in made.specs}
+
+
+def test_without_a_key_there_is_a_sandbox_and_everything_says_so(tmp_path: Path) -> None:
+    made, children = make(tmp_path)
+    assert list(children) == ["sandbox", "gateway", "controller", "email", "telegram", "scoring"]
+    assert made.state.mode == "sandbox"
+    assert children["email"].env["RESEND_API_URL"] == made.state.sandbox
+    assert children["email"].env["RESEND_API_KEY"].startswith("re_sandbox_")
+    assert children["email"].env["FROM_EMAIL"] == "Nurture <hello@nurture.localhost>"
+    secret = children["sandbox"].env["RESEND_WEBHOOK_SECRET"]
+    assert children["gateway"].env["RESEND_WEBHOOK_SECRET"] == secret
+    assert children["sandbox"].env["SANDBOX_WEBHOOK_URL"] == f"{made.state.gateway}/admin/api/email/webhook"
+    assert all(spec.env.get("NURTURE_SANDBOX") == "1" for name, spec in children.items() if name != "sandbox")
+
+
+def test_with_a_key_there_is_none(tmp_path: Path) -> None:
+    made, children = make(tmp_path, LIVE)
+    assert "sandbox" not in children
+    assert made.state.mode == "LIVE (Resend)"
+    assert made.state.sandbox is None
+    assert children["email"].env["RESEND_API_URL"] == "https://api.resend.com"
+    # The generated webhook secret is the sandbox's: with a real provider it must not look like one that was set.
+    assert "RESEND_WEBHOOK_SECRET" not in children["gateway"].env
+    assert not any("NURTURE_SANDBOX" in spec.env for spec in children.values())
+
+
+def test_each_process_gets_only_its_own_secrets(tmp_path: Path) -> None:
+    _, children = make(tmp_path, PRODUCTION | {"TELEGRAM_BOT_TOKEN": "123:abc"})
+    holders = {
+        "re_real": {"email"},
+        "an-api-key": {"gateway"},
+        "whsec_cmVhbA==": {"gateway"},
+        "123:abc": {"telegram"},
+        "root-pw": set(),
+    }
+    for secret, allowed in holders.items():
+        found = {name for name, spec in children.items() if any(secret in value for value in spec.env.values())}
+        assert found == allowed, secret
+    for spec in children.values():
+        assert not any(secret in word for word in spec.argv for secret in (*holders, "a-long-secret-key"))
+
+
+def test_each_service_has_a_database_role_of_its_own(tmp_path: Path) -> None:
+    _, children = make(tmp_path)
+    urls = {name: children[name].env["DATABASE_URL"] for name in ("gateway", "controller", "email")}
+    assert all(url.startswith(f"postgresql://nurture_{name}:") for name, url in urls.items())
+    assert all(url.endswith("@db.example/nurture") for url in urls.values())
+    assert len(set(urls.values())) == 3
+
+
+def test_replicas_share_a_role_and_not_a_port(tmp_path: Path) -> None:
+    _, children = make(tmp_path, options=Options(replicas={"email": 2}))
+    one, two = children["email"], children["email-2"]
+    assert one.argv == two.argv
+    assert one.env["DATABASE_URL"] == two.env["DATABASE_URL"]
+    assert one.env["NURTURE_HTTP_PORT"] != two.env["NURTURE_HTTP_PORT"]
+
+
+def test_another_run_has_the_same_secrets_and_ports(tmp_path: Path) -> None:
+    made, first = make(tmp_path)
+    DataDir(tmp_path).write(made.state)
+    _, second = make(tmp_path)
+    assert {name: spec.env for name, spec in first.items()} == {name: spec.env for name, spec in second.items()}
+
+
+def test_secrets_come_from_files_too(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("from-a-file\n")
+    made, children = make(tmp_path / "data", {"ADMIN_API_KEY_FILE": str(tmp_path / "key")})
+    assert made.api_key == "from-a-file"
+    assert "ADMIN_API_KEY_FILE" not in children["email"].env
+
+
+def test_the_gateway_stops_first_and_the_database_last(tmp_path: Path) -> None:
+    _, children = make(tmp_path)
+    assert children["gateway"].stage == max(Stage)
+    assert Stage.SERVICE > Stage.PROVIDER > Stage.BUS > Stage.DATABASE
+
+
+def test_the_clock_is_one_for_all(tmp_path: Path) -> None:
+    _, children = make(tmp_path, options=Options(speed=1440))
+    clocks = {spec.env["NURTURE_CLOCK"] for spec in children.values()}
+    assert len(clocks) == 1
+    assert clocks.pop().startswith("1440")
+
+
+def test_a_clock_that_runs_ahead_never_goes_live(tmp_path: Path) -> None:
+    data = DataDir(tmp_path)
+    data.create()
+    data.write(State(clock=ClockOrigin(1, 0.0, 9e9), stopped_at=1.0))
+    with pytest.raises(plan.Refused, match="--fresh"):
+        make(tmp_path, LIVE)
+
+
+def test_loopback_never_goes_through_a_proxy() -> None:
+    env = plan.inherited({"HTTPS_PROXY": "http://proxy:3128", "NO_PROXY": "intranet"})
+    assert env["NO_PROXY"] == "intranet,127.0.0.1,localhost"
+    assert "NO_PROXY" not in plan.inherited({"PATH": "/bin"})
+
+
+def test_production_names_everything_that_is_missing() -> None:
+    with pytest.raises(SettingsError) as failure:
+        configuration.load({"ENVIRONMENT": "production", "SECRET_KEY": "x"})
+    for name in ("RESEND_API_KEY", "RESEND_WEBHOOK_SECRET", "ADMIN_API_KEY"):
+        assert name in str(failure.value)
+    assert "SECRET_KEY," not in str(failure.value)
+    assert configuration.load(PRODUCTION).live
+
+
+def test_a_live_key_needs_a_sender() -> None:
+    with pytest.raises(SettingsError, match="FROM_EMAIL"):
+        configuration.load({"RESEND_API_KEY": "re_real"})
+
+
+def test_speed_is_for_the_sandbox_only() -> None:
+    with pytest.raises(SettingsError, match="sandbox only"):
+        configuration.check_options(Options(speed=2), configuration.load(LIVE))
+    with pytest.raises(SettingsError, match="above 0"):
+        configuration.check_options(Options(speed=0), configuration.load({}))
+    configuration.check_options(Options(speed=2), configuration.load({}))
+
+
+def test_replicas_are_read() -> None:
+    assert configuration.replicas(["email=2", "scoring=1"]) == {"email": 2, "scoring": 1}
+    for word in ("gateway=2", "email", "email=0", "email=x", "=2"):
+        with pytest.raises(SettingsError, match="--replicas"):
+            configuration.replicas([word])

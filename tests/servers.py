@@ -1,0 +1,134 @@
+"""Real servers for tests: a NATS and a PostgreSQL of the wheels' own, on free ports, gone at the end.
+
+Plain context managers, no fixtures: a conftest wraps them in the scope that it wants (a session is one per xdist
+worker). PostgreSQL skips fsync, which changes nothing that a test can see.
+"""
+
+import asyncio
+import contextlib
+import secrets
+import shutil
+import tempfile
+import threading
+from collections.abc import Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+from nurture_local import addresses, cluster_home, migrate, nats, postgres, servers
+from nurture_local.ports import free_port
+
+SECRET_KEY = "a-secret-key-for-tests-only-0123456789"
+_HASTE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "autovacuum": "off"}
+_ATTEMPTS = 3
+
+
+class Cluster:
+    """A running PostgreSQL. `url` is the administrator's, on the database `postgres`."""
+
+    def __init__(self, port: int, password: str) -> None:
+        self.url = postgres.url(port, password, "postgres")
+        self.port = port
+        self._template: str | None = None
+
+    def sql(self, statement: str, *args: Any, url: str | None = None) -> list[asyncpg.Record]:
+        """One statement as the administrator, outside of any transaction."""
+
+        async def run() -> list[asyncpg.Record]:
+            connection = await asyncpg.connect(url or self.url)
+            try:
+                return await connection.fetch(statement, *args)
+            finally:
+                await connection.close()
+
+        return apart(run())
+
+    @contextlib.contextmanager
+    def database(self, template: str = "template1") -> Iterator[str]:
+        """A database of one's own, dropped at the end. Gives the administrator's address of it."""
+        name = f"t_{secrets.token_hex(6)}"
+        self.sql(f'create database "{name}" template "{template}"')
+        try:
+            yield addresses.with_database(self.url, name)
+        finally:
+            self.sql(f'drop database "{name}" with (force)')
+
+    @contextlib.contextmanager
+    def migrated(self) -> Iterator[str]:
+        """The same with every schema, role and view; migrated once per cluster, copied for each caller (~30 ms)."""
+        if self._template is None:
+            name = f"template_{secrets.token_hex(6)}"
+            url = addresses.with_database(self.url, name)
+            apart(migrate.migrate(url, SECRET_KEY, own_server=True))
+            self._template = name
+        with self.database(self._template) as url:
+            yield url
+
+
+def role_url(admin_url: str, role: str) -> str:
+    """The same database as a service, for example nurture_email."""
+    return addresses.for_role(admin_url, role, addresses.role_password(SECRET_KEY, role))
+
+
+@contextlib.contextmanager
+def embedded_postgres(settings: dict[str, str] | None = None) -> Iterator[Cluster]:
+    """A fresh cluster (about half a second)."""
+    folder = Path(tempfile.mkdtemp(prefix="nurture-test-"))
+    home = cluster_home.choose(folder)
+    password = secrets.token_hex(8)
+    try:
+        postgres.prepare(home, password)
+        with contextlib.ExitStack() as stack:
+            for attempt in range(1, _ATTEMPTS + 1):
+                port = free_port()
+                try:
+                    spec = postgres.spec(home, port, {**_HASTE, **(settings or {})})
+                    stack.enter_context(servers.running(spec, folder / "postgres.log"))
+                    break
+                except servers.NeverReady:
+                    # Another process may have taken the port between our look and the server's.
+                    if attempt == _ATTEMPTS:
+                        raise
+            yield Cluster(port, password)
+    finally:
+        postgres.remove(home)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def embedded_nats() -> Iterator[str]:
+    """A fresh server with JetStream (about 50 ms). Gives its address."""
+    folder = Path(tempfile.mkdtemp(prefix="nurture-test-"))
+    try:
+        with contextlib.ExitStack() as stack:
+            for attempt in range(1, _ATTEMPTS + 1):
+                port = free_port()
+                monitor = free_port({port})
+                try:
+                    stack.enter_context(servers.running(nats.spec(folder, port, monitor), folder / "nats.log"))
+                    break
+                except servers.NeverReady:
+                    if attempt == _ATTEMPTS:
+                        raise
+            yield nats.url(port)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def apart(work: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine to its end from sync code, whether or not this thread runs an event loop."""
+    answers: list[Any] = []
+    failures: list[BaseException] = []
+
+    def body() -> None:
+        try:
+            answers.append(asyncio.run(work))
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    thread.join()
+    if failures:
+        raise failures[0]
+    return answers[0]
