@@ -60,23 +60,21 @@ def verdicts(draw: st.DrawFn, count: int) -> Verdict:
 AGES = st.floats(0, 30 * 3600).map(lambda seconds: BEGAN + timedelta(seconds=seconds))
 
 
-@given(claims(), st.data(), AGES, st.floats(0, 86_400))
-def test_nobody_is_lost_and_nobody_counted_twice(claim: Claim, data: st.DataObject, now: datetime, park: float) -> None:
+@given(claims(), st.data(), AGES)
+def test_nobody_is_lost_and_nobody_counted_twice(claim: Claim, data: st.DataObject, now: datetime) -> None:
     sent = claim.remaining
-    following = decide(claim, sent, data.draw(verdicts(len(sent))), now, LIMITS, park)
+    following = decide(claim, sent, data.draw(verdicts(len(sent))), now, LIMITS)
     if isinstance(following, Settle):
         again = [member for followup in following.followups for member in followup.members]
         assert sorted([*following.results, *again]) == sorted(claim.members)
         assert not any(result.late for result in following.results.values())
 
 
-@given(claims(), st.data(), AGES, st.floats(0, 86_400))
-def test_a_new_key_is_only_for_members_that_were_not_sent(
-    claim: Claim, data: st.DataObject, now: datetime, park: float
-) -> None:
+@given(claims(), st.data(), AGES)
+def test_a_new_key_is_only_for_members_that_were_not_sent(claim: Claim, data: st.DataObject, now: datetime) -> None:
     sent = claim.remaining
     verdict = data.draw(verdicts(len(sent)))
-    following = decide(claim, sent, verdict, now, LIMITS, park)
+    following = decide(claim, sent, verdict, now, LIMITS)
     if isinstance(following, Settle) and following.followups:
         if verdict.kind == "accepted":
             not_sent = {member for member, ended in zip(sent, verdict.members, strict=True) if ended.kind == "not_sent"}
@@ -85,13 +83,11 @@ def test_a_new_key_is_only_for_members_that_were_not_sent(
             assert verdict.kind == "rejected" and not claim.may_have_arrived
 
 
-@given(claims(), st.data(), AGES, st.floats(0, 86_400))
-def test_what_may_have_arrived_never_counts_as_failed(
-    claim: Claim, data: st.DataObject, now: datetime, park: float
-) -> None:
+@given(claims(), st.data(), AGES)
+def test_what_may_have_arrived_never_counts_as_failed(claim: Claim, data: st.DataObject, now: datetime) -> None:
     sent = claim.remaining
     verdict = data.draw(verdicts(len(sent)))
-    following = decide(claim, sent, verdict, now, LIMITS, park)
+    following = decide(claim, sent, verdict, now, LIMITS)
     doubtful = claim.may_have_arrived or verdict.kind in ("ambiguous", "concurrent", "conflict")
     if isinstance(following, Settle) and doubtful and verdict.kind != "accepted":
         assert {following.results[member].outcome for member in sent} == {"unknown"}
@@ -100,10 +96,10 @@ def test_what_may_have_arrived_never_counts_as_failed(
         assert not (following.restart and following.may_have_arrived)
 
 
-@given(claims(), st.data(), AGES, st.floats(0, 86_400))
-def test_no_retry_after_the_key_is_forgotten(claim: Claim, data: st.DataObject, now: datetime, park: float) -> None:
+@given(claims(), st.data(), AGES)
+def test_no_retry_after_the_key_is_forgotten(claim: Claim, data: st.DataObject, now: datetime) -> None:
     sent = claim.remaining
-    following = decide(claim, sent, data.draw(verdicts(len(sent))), now, LIMITS, park)
+    following = decide(claim, sent, data.draw(verdicts(len(sent))), now, LIMITS)
     if isinstance(following, Retry) and not following.restart:
         assert now + timedelta(seconds=following.wait) < claim.first_call_at + KEY_LIFETIME
 
@@ -179,11 +175,10 @@ def test_a_reduced_request_that_is_accepted_shows_that_the_larger_one_was_not() 
 
 
 def test_an_account_refusal_waits_without_using_up_the_time_to_try() -> None:
-    now = BEGAN + timedelta(hours=22)
-    assert decide(claim_of(2), ids(2), refusal("account"), now, LIMITS, 80_000) == Retry(
-        wait=80_000, may_have_arrived=False, restart=True
-    )
-    following = decide(claim_of(2, may_have_arrived=True), ids(2), refusal("account"), now, LIMITS, 80_000)
+    now = BEGAN + KEY_LIFETIME
+    following = decide(claim_of(2), ids(2), refusal("account"), now, LIMITS)
+    assert isinstance(following, Retry) and following.restart and not following.may_have_arrived
+    following = decide(claim_of(2, may_have_arrived=True), ids(2), refusal("account"), now, LIMITS)
     assert isinstance(following, Settle) and {r.outcome for r in following.results.values()} == {"unknown"}
 
 

@@ -108,13 +108,8 @@ def before_call(claim: Claim, fresh: Mapping[UUID, Result], now: datetime) -> St
     return "call"
 
 
-def decide(
-    claim: Claim, sent: Sequence[UUID], verdict: Verdict, now: datetime, limits: Limits, park: float = 0.0
-) -> Next:
-    """What follows from the verdict on a request for `sent`; `park` is how long an account refusal stops the channel.
-
-    `sent` and `claim.results` together are the claim's members.
-    """
+def decide(claim: Claim, sent: Sequence[UUID], verdict: Verdict, now: datetime, limits: Limits) -> Next:
+    """What follows from the verdict on a request for `sent`, who are the claim's members without a result."""
     match verdict.kind:
         case "accepted":
             return _accepted(claim, sent, verdict, limits)
@@ -131,7 +126,9 @@ def decide(
             halves = [Followup(members=list(half), refusals=claim.refusals) for half in (sent[:middle], sent[middle:])]
             return Settle(results=_final(claim, taken=False), followups=halves)
         case "account":
-            return _again(claim, park, claim.may_have_arrived, now, restart=not claim.may_have_arrived)
+            # Nothing is claimed while the channel is parked, so the claim is due as soon as it runs again.
+            wait = backoff(claim.id, claim.attempt)
+            return _again(claim, wait, claim.may_have_arrived, now, restart=not claim.may_have_arrived)
         case "concurrent":
             return _again(claim, max(CONCURRENT_WAIT, verdict.retry_after or 0.0), True, now)
         case "not_sent":

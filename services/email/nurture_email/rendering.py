@@ -15,7 +15,7 @@ from uuid import UUID
 
 from jinja2 import StrictUndefined, Template
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from mjml import mjml2html
 from msgspec import Struct
 
@@ -99,11 +99,16 @@ class Renderer:
         base = settings.public_url.rstrip("/")
         delivery, test = message.delivery_id, message.test
         links: dict[str, str] = {}
+        hrefs: dict[str, str] = {}
 
         def track(url: str) -> str:
-            link = self._link_id(url)
-            links[link] = url
-            return f"{base}/t/c/{self._tokens.click_token(delivery, link, test=test)}"
+            # A link stands in both parts; its token is signed once.
+            href = hrefs.get(url)
+            if href is None:
+                link = self._link_id(url)
+                links[link] = url
+                href = hrefs[url] = f"{base}/t/c/{self._tokens.click_token(delivery, link, test=test)}"
+            return href
 
         body = fragments(message.body, settings.layout)
         text = "\n\n".join([fill(part.text, track) for part in body])
@@ -113,7 +118,7 @@ class Renderer:
         brand = brand_of(settings.sender)
         page = layout.render(
             subject=message.subject,
-            preheader=Markup("{}{}").format(_preheader([part.text for part in body]), _PREHEADER_PADDING),
+            preheader=escape(_preheader([part.text for part in body])) + _PREHEADER_PADDING,
             brand=brand,
             user_name=params.get("user_name") or "",
             message_content=Markup(html),  # noqa: S704 - made by our own Markdown renderer, raw HTML off
@@ -146,10 +151,15 @@ def _headers(message: Outbound, base: str, unsubscribe: str) -> dict[str, str]:
         "List-Unsubscribe": f"<{unsubscribe}>",
         "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
         "Feedback-ID": f"{sequence}:{step}:{variant}:{SENDER_ID}",
-        "List-Id": f"<{sequence}.{urlsplit(base).hostname or 'localhost'}>",
+        "List-Id": f"<{sequence}.{_host(base)}>",
         "X-Entity-Ref-ID": str(message.delivery_id),
     }
     return {name: _one_line(name, value) for name, value in headers.items()}
+
+
+@lru_cache(maxsize=64)
+def _host(url: str) -> str:
+    return urlsplit(url).hostname or "localhost"
 
 
 def _token(value: object) -> str:
@@ -163,6 +173,7 @@ def _one_line(what: str, value: str) -> str:
     return value
 
 
+@lru_cache(maxsize=64)
 def brand_of(sender: str) -> str:
     """The sender's display name, else its domain."""
     name, address = parseaddr(sender)

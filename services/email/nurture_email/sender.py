@@ -194,7 +194,7 @@ class Sender:
         except UNREACHABLE as error:
             # The settlement matters more; the next reply states the pace again.
             log.warning("email.pace_not_kept", error=type(error).__name__)
-        return decide(claim, sent, verdict, now, self._limits, park)
+        return decide(claim, sent, verdict, now, self._limits)
 
     async def _keep_pace(
         self, rate: Rate, kind: str, reason: str | None, retry_after: float | None, park: float

@@ -2,9 +2,8 @@
 create or replace view {publish}.email_links as select id, url from email.links;
 grant select on {publish}.email_links to nurture_gateway;
 
--- Whether the channel is parked, and why; a row with nulls while it runs, none before the first call.
+-- Whether the channel is parked, and why: always one row, with nulls while it runs.
 create or replace view {publish}.email_channel as
-select case when parked_until > now() then parked_until end as parked_until,
-       case when parked_until > now() then park_reason end as park_reason
-from email.pace where account = 'resend';
+select p.parked_until, p.park_reason
+from (select) as one left join email.pace p on p.account = 'resend' and p.parked_until > now();
 grant select on {publish}.email_channel to nurture_gateway;
