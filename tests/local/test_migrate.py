@@ -122,6 +122,7 @@ def test_a_foreign_relation_stops_publication_and_stays(
     cluster.sql(statement, url=database)
     with pytest.raises(publish.NameTaken, match=f"public.pets exists already: a {kind} of .*PUBLISH_SCHEMA"):
         _migrate(database, rooms)
+    assert cluster.sql("select to_regnamespace('gateway') is null", url=database)[0][0]
     assert [column for row in cluster.sql("select * from pets", url=database) for column in row] in ([], [1])
     asyncio.run(migrate.migrate(database, SECRET_KEY, "nurture pub", found=rooms))
     assert list(cluster.sql('select * from "nurture pub".pets', url=database)) == []

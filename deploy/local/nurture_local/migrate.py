@@ -56,6 +56,8 @@ async def migrate(
             await guard.execute(f"select pg_advisory_xact_lock({LOCK})", timeout=_PATIENCE)
             undone = await _undone(connection, found, wanted)
             if undone or force:
+                # Asked again in the publishing transaction; asked first so that a refusal leaves nothing behind.
+                await publish.refuse_foreign(connection, found, publish_schema)
                 await _make_rooms(connection, found, secret_key)
                 await _run_dbmate(connection, admin_url, found)
                 await _finish(connection, found, publish_schema, wanted, own_server=own_server)

@@ -43,10 +43,11 @@ async def apply(connection: asyncpg.Connection, found: tuple[Room, ...], schema:
     texts = [room.publish.read_text(encoding="utf-8") for room in found if room.publish]
     # A room that shows nothing yet has a file of comments only, which is no statement.
     scripts = [text for text in texts if _COMMENT.sub("", text).strip()]
-    views, functions = created("\n".join(scripts))
+    views, functions = created("\n".join(texts))
     place = quoted(schema)
-    await connection.execute(f"create schema if not exists {place}" if schema != "public" else "select 1")
-    ours = await _refuse_foreign(connection, schema, views, functions)
+    if not await connection.fetchval("select to_regnamespace($1) is not null", place):
+        await connection.execute(f"create schema {place}")
+    ours = await refuse_foreign(connection, found, schema)
     try:
         async with connection.transaction():
             await _run(connection, scripts, place)
@@ -62,10 +63,12 @@ async def _run(connection: asyncpg.Connection, scripts: list[str], place: str) -
         await connection.execute(script.replace("{publish}", place))
 
 
-async def _refuse_foreign(
-    connection: asyncpg.Connection, schema: str, views: list[str], functions: list[str]
-) -> list[str]:
+async def refuse_foreign(connection: asyncpg.Connection, found: tuple[Room, ...], schema: str) -> list[str]:
+    """The views of ours that exist already. Raises NameTaken when a name belongs to somebody else."""
+    views, functions = created("\n".join(room.publish.read_text(encoding="utf-8") for room in found if room.publish))
     ours: list[str] = []
+    if not await connection.fetchval("select to_regnamespace($1) is not null", quoted(schema)):
+        return ours
     for row in await connection.fetch(_RELATIONS, quoted(schema), views):
         if row["mark"] != MARK or row["kind"] != "v":
             raise _taken(schema, row["name"], _KINDS.get(row["kind"], "relation"), row["owner"])
