@@ -48,6 +48,15 @@ class Servers:
         self.nats_url = stack.enter_context(embedded_nats())
         asyncio.run(self._make_topology())
 
+    @classmethod
+    def beside(cls, other: "Servers", stack: ExitStack) -> "Servers":
+        """The same database with a NATS of its own, which may be taken away."""
+        servers = cls.__new__(cls)
+        servers.folder, servers.admin_url = other.folder, other.admin_url
+        servers.nats_url = stack.enter_context(embedded_nats())
+        asyncio.run(servers._make_topology())
+        return servers
+
     async def _make_topology(self) -> None:
         settings = ServiceSettings(database_url=Secret(""), nats_url=self.nats_url, secret_key=Secret(SECRET_KEY))
         bus = Bus(self.nats_url, "test", Database(settings, "gateway", Queries("", "public")))

@@ -1,6 +1,7 @@
 """Group commit: what arrives within a moment becomes one row and one message, and each sender is answered after it."""
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
@@ -29,7 +30,7 @@ class Gate(Generic[T]):
     def __init__(self, kind: str, store: Callable[[list[T]], Awaitable[None]]) -> None:
         self.kind = kind
         self._store = store
-        self._items: deque[tuple[T, asyncio.Future[None] | None]] = deque()
+        self._items: deque[tuple[T, asyncio.Future[None] | None, float]] = deque()
         self._arrived = asyncio.Event()
         self._full = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -51,7 +52,7 @@ class Gate(Generic[T]):
     def _add(self, item: T, future: asyncio.Future[None] | None) -> None:
         if self._closing:
             raise Closed
-        self._items.append((item, future))
+        self._items.append((item, future, asyncio.get_running_loop().time()))
         self._arrived.set()
         if len(self._items) >= PAGE:
             self._full.set()
@@ -62,11 +63,10 @@ class Gate(Generic[T]):
         while True:
             await self._arrived.wait()
             if len(self._items) < PAGE and not self._closing:
-                try:
-                    async with asyncio.timeout(WINDOW):
+                with contextlib.suppress(TimeoutError):
+                    # Counted from the arrival: who came while a page was being stored has waited already.
+                    async with asyncio.timeout_at(self._items[0][2] + WINDOW):
                         await self._full.wait()
-                except TimeoutError:
-                    pass
             page = [self._items.popleft() for _ in range(min(PAGE, len(self._items)))]
             if not self._items:
                 self._arrived.clear()
@@ -77,13 +77,13 @@ class Gate(Generic[T]):
             if self._closing and not self._items:
                 return
 
-    async def _commit(self, page: list[tuple[T, asyncio.Future[None] | None]]) -> None:
+    async def _commit(self, page: list[tuple[T, asyncio.Future[None] | None, float]]) -> None:
         try:
-            await self._store([item for item, _ in page])
+            await self._store([item for item, _, _ in page])
         except Exception as error:
             log.warning("inbound.not_stored", kind=self.kind, items=len(page), error=type(error).__name__)
-            again = [(item, future) for item, future in page if future is None]
-            for _, future in page:
+            again = [entry for entry in page if entry[1] is None]
+            for _, future, _ in page:
                 if future is not None and not future.done():
                     future.set_exception(error)
             if again and self._closing:
@@ -93,7 +93,7 @@ class Gate(Generic[T]):
                 self._arrived.set()
                 await asyncio.sleep(RETRY)
         else:
-            for _, future in page:
+            for _, future, _ in page:
                 if future is not None and not future.done():
                     future.set_result(None)
 

@@ -10,6 +10,7 @@ from litestar.openapi.spec import Components, SecurityScheme, Tag
 
 from nurture_gateway.api import (
     commands,
+    dead_letters,
     deliveries,
     docs,
     home,
@@ -42,7 +43,7 @@ def application(room: Room, keyring: Keyring) -> Litestar:
             users.upsert_person, users.list_people, users.show_person, users.change_person, imports.import_people,
             sequences.list_sequences, sequences.show_sequence, sequences.lint_sequence, sequences.publish_sequence,
             deliveries.list_deliveries, deliveries.summarise_deliveries, deliveries.show_delivery,
-            test_emails.send_test, test_emails.show_test,
+            test_emails.send_test, test_emails.show_test, dead_letters.list_dead_letters, dead_letters.replay_dead_letter,
         ],
     )  # fmt: skip
 

@@ -2,26 +2,23 @@
 
 -- name: match_people
 -- Whom each row means, by id, external id and email, with the person's present values under a lock: what is merged
--- from them in Python cannot be overtaken before it is written. One statement for one row or for thousands.
-with r as materialized (
-    select * from unnest($1::int[], $2::uuid[], $3::text[], $4::text[], $5::text[]) as r(n, id, external_id, email_key, chat_key)
-), hit as materialized (
-    select r.n, i.id as by_id, x.id as by_external_id, e.user_id as by_email, t.user_id as by_chat
-    from r
-    left join users i on i.id = r.id
-    left join users x on x.external_id = r.external_id
-    left join contacts e on e.channel = 'email' and e.address_key = r.email_key
-    left join contacts t on t.channel = 'telegram' and t.address_key = r.chat_key
+-- from them in Python cannot be overtaken before it is written. One statement for one row or for thousands. Subselects,
+-- not joins: a join would read the whole table for every page of an import.
+with hit as materialized (
+    select r.n, (select i.id from users i where i.id = r.id) as by_id,
+        (select x.id from users x where x.external_id = r.external_id) as by_external_id,
+        (select e.user_id from contacts e where e.channel = 'email' and e.address_key = r.email_key) as by_email,
+        (select t.user_id from contacts t where t.channel = 'telegram' and t.address_key = r.chat_key) as by_chat
+    from unnest($1::int[], $2::uuid[], $3::text[], $4::text[], $5::text[]) as r(n, id, external_id, email_key, chat_key)
 ), held as materialized (
-    select * from users where id in (select coalesce(by_id, by_external_id, by_email) from hit) order by id for update
+    select * from users where id = any(array(select distinct coalesce(by_id, by_external_id, by_email) from hit))
+    order by id for update
 )
 select hit.n, hit.by_id, hit.by_external_id, hit.by_email, hit.by_chat, held.id, held.external_id, held.first_name,
     held.timezone, held.locale, held.attributes, held.preferred_channel, held.preferred_time,
-    e.address as email, t.address as telegram_chat_id
-from hit
-left join held on held.id = coalesce(hit.by_id, hit.by_external_id, hit.by_email)
-left join contacts e on e.user_id = held.id and e.channel = 'email'
-left join contacts t on t.user_id = held.id and t.channel = 'telegram'
+    (select e.address from contacts e where e.user_id = held.id and e.channel = 'email') as email,
+    (select t.address from contacts t where t.user_id = held.id and t.channel = 'telegram') as telegram_chat_id
+from hit left join held on held.id = coalesce(hit.by_id, hit.by_external_id, hit.by_email)
 
 -- name: save_people
 -- Whole rows: the merge has been done under the lock of match_people. Sorted, so that two writers never deadlock.
@@ -48,10 +45,8 @@ on conflict (user_id, channel) do update set address = excluded.address, address
 
 -- name: resolve_people
 -- References to ids in one statement; a UUID that is nobody's id may still be somebody's external id.
-select r.ref, coalesce(i.id, x.id) as id
+select r.ref, coalesce((select i.id from users i where i.id = r.id), (select x.id from users x where x.external_id = r.ref)) as id
 from unnest($1::text[], $2::uuid[]) with ordinality as r(ref, id, n)
-left join users i on i.id = r.id
-left join users x on x.external_id = r.ref
 order by r.n
 
 -- name: show_person
@@ -249,3 +244,14 @@ select to_jsonb(d) as decision from {publish}.delivery_decisions d where d.deliv
 -- name: count_deliveries
 -- One grouped query for the whole summary.
 select status, sum(deliveries)::bigint as deliveries from {publish}.delivery_counts group by status
+
+-- name: list_dead_letters
+-- What no handler could take, newest first.
+select id, room, durable, subject, convert_from(payload, 'latin1') as payload, reason, at, replayed_at
+from {publish}.dead_letters
+where (at, id) < ($1, $2) and ($4::text is null or room = $4)
+order by at desc, id desc limit $3
+
+-- name: dead_letter_room
+-- Whose letter is it?
+select room from {publish}.dead_letters where id = $1
