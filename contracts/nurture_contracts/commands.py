@@ -65,3 +65,49 @@ class SendTelegrams(Message, frozen=True, kw_only=True):
     subject: ClassVar[str] = "nurture.cmd.telegram.send_telegrams"
     page_id: UUID
     items: list[UUID]
+
+
+class ReplayDeadLetters(Message, frozen=True, kw_only=True):
+    """Put dead letters of a room on the bus again; handlers are safe against what was done before."""
+
+    items: list[UUID]
+
+
+class ReplayGatewayLetters(ReplayDeadLetters, frozen=True, kw_only=True):
+    """Dead letters of the gateway."""
+
+    subject: ClassVar[str] = "nurture.cmd.gateway.replay_dead_letters"
+
+
+class ReplayControllerLetters(ReplayDeadLetters, frozen=True, kw_only=True):
+    """Dead letters of the controller."""
+
+    subject: ClassVar[str] = "nurture.cmd.controller.replay_dead_letters"
+
+
+class ReplayEmailLetters(ReplayDeadLetters, frozen=True, kw_only=True):
+    """Dead letters of the email room."""
+
+    subject: ClassVar[str] = "nurture.cmd.email.replay_dead_letters"
+
+
+class ReplayTelegramLetters(ReplayDeadLetters, frozen=True, kw_only=True):
+    """Dead letters of the telegram room."""
+
+    subject: ClassVar[str] = "nurture.cmd.telegram.replay_dead_letters"
+
+
+class ReplayScoringLetters(ReplayDeadLetters, frozen=True, kw_only=True):
+    """Dead letters of the scoring room."""
+
+    subject: ClassVar[str] = "nurture.cmd.scoring.replay_dead_letters"
+
+
+REPLAY: dict[str, type[ReplayDeadLetters]] = {
+    "gateway": ReplayGatewayLetters,
+    "controller": ReplayControllerLetters,
+    "email": ReplayEmailLetters,
+    "telegram": ReplayTelegramLetters,
+    "scoring": ReplayScoringLetters,
+}
+"""The replay command of each room."""

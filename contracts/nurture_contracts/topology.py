@@ -56,6 +56,7 @@ CONSUMERS = (
     _consumer("gateway-settled", e.CommandSettled),
     _consumer("gateway-suppressed", e.AddressesSuppressed),
     _consumer("gateway-test-progress", e.TestEmailsProgressed),
+    *(_consumer(f"{room}-replay", message) for room, message in c.REPLAY.items()),
 )
 
 BY_DURABLE = {consumer.durable: consumer for consumer in CONSUMERS}

@@ -50,6 +50,7 @@ SAMPLES: list[Message] = [
     e.EmailWebhooksReceived(
         items=[e.WebhookReceived(webhook_id="msg_1", type="email.delivered", at=AT, delivery_id=B, provider_id="p-1")]
     ),
+    *(message(items=[A]) for message in c.REPLAY.values()),
     e.TrackingHit(
         items=[e.Hit(event_id=A, kind="clicked", delivery_id=B, at=AT, link="00112233aabbccdd", signal="human")]
     ),

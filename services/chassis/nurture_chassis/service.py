@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 import uvicorn
 import uvloop
+from nurture_contracts.commands import ReplayDeadLetters
 
 from nurture_chassis import logs
 from nurture_chassis.bus import Bus
@@ -42,6 +43,7 @@ class Service:
         self.inner: Asgi | None = None
         self._ready = False
         self._stopping = asyncio.Event()
+        self.bus.hear(f"{room}-replay", self._replay)
         self.tick("outbox-mark", self.outbox.mark, every=0.25)
         self.tick("outbox-relay", self.outbox.sweep, every=5.0)
         self.tick("outbox-rotate", self._rotate, every=3600.0)
@@ -51,6 +53,10 @@ class Service:
         ticker = Ticker(name, work, every=every)
         self.tickers.append(ticker)
         return ticker
+
+    async def _replay(self, letters: ReplayDeadLetters) -> None:
+        """Put this room's dead letters on the bus again; one that was replayed is left alone."""
+        await self.outbox.replay(letters.items)
 
     async def _rotate(self) -> None:
         await self.database.fetchval("outbox_rotate")

@@ -26,6 +26,7 @@ _CODES = {
     415: "unsupported_media_type",
 }
 _UNSTORABLE = (asyncpg.CharacterNotInRepertoireError, asyncpg.UntranslatableCharacterError)
+_UNREADABLE = (RecursionError, UnicodeDecodeError)
 _AWAY = (*UNREACHABLE, asyncpg.TooManyConnectionsError, asyncpg.QueryCanceledError, Closed)
 
 
@@ -53,6 +54,8 @@ def on_validation(request: Request[Any, Any, Any], error: ValidationException) -
 
 def _named(item: dict[str, Any]) -> tuple[str, str]:
     message, key = item.get("message", ""), item.get("key", "body")
+    if message == "'data'":
+        return "body", "is missing"
     if match := _UNKNOWN.fullmatch(message):
         return _joined(key, match[1]), "is not a known field"
     if match := _MISSING.fullmatch(message):
@@ -87,6 +90,8 @@ def on_anything(request: Request[Any, Any, Any], error: Exception) -> Response[A
         return respond(request, Problem("unavailable", "The database does not answer.", headers={"Retry-After": "2"}))
     if isinstance(error, _UNSTORABLE):
         return respond(request, field_errors([("body", "has a NUL character, which cannot be stored")]))
+    if isinstance(error, _UNREADABLE):
+        return respond(request, field_errors([("body", "is not readable: it is not UTF-8, or nested too deeply")]))
     log.error("request.failed", path=request.url.path, method=request.method, exc_info=error)
     return respond(
         request, Problem("internal_error", "Something went wrong here; the log has it under this request_id.")

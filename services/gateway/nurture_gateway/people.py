@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, NamedTuple
+from unicodedata import category
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -21,6 +22,8 @@ ATTRIBUTES_BYTES = 16_384
 
 _EMAIL = re.compile(r"[^\s@<>(),;:\\\"\[\]]{1,64}@[^\s@<>(),;:\\\"\[\]]{1,253}")
 _LOCALE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8}){0,4}")
+_UNWRITTEN = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Joiners (Cf) stay allowed: names in Persian and Hindi need them."""
 _TIME = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
 
 
@@ -120,7 +123,7 @@ def _text(limit: int) -> Any:
             raise ValueError("must not be empty")
         if len(text) > limit:
             raise ValueError(f"must have at most {limit} characters")
-        if not text.isprintable():
+        if any(category(character) in _UNWRITTEN for character in text):
             raise ValueError("must not have line breaks or control characters")
         return text
 

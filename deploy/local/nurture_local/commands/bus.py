@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -69,6 +70,9 @@ async def _tail(address: str, subject: str, count: int | None, timeout: float | 
     try:
         subscription = await connection.subscribe(subject)
         await connection.flush()
+        # On stderr, so that what is piped on is JSON only.
+        sys.stderr.write(f"listening on {subject}\n")
+        sys.stderr.flush()
         async with asyncio.timeout(timeout):
             while left is None or left > 0:
                 message = await subscription.next_msg(timeout=None)

@@ -31,7 +31,7 @@ values ($1, $2, $3, $4, $5, $6) on conflict (id) do nothing
 
 -- name: dead_letters_replay
 -- Replay puts the letter on the bus again through the outbox; folds and inboxes make that safe.
-update dead_letters set replayed_at = now() where id = any($1::uuid[]) returning id, subject, payload, headers
+update dead_letters set replayed_at = now() where replayed_at is null and id = any($1::uuid[]) returning id, subject, payload, headers
 
 -- name: pace_reserve
 -- One slot for all replicas: no burst, database clock. Returns the seconds to wait for it.

@@ -6,14 +6,14 @@ from uuid import UUID
 
 from litestar import get
 from litestar.params import FromPath, QueryParameter
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from nurture_gateway.api.access import TheRoom
 from nurture_gateway.api.described import CursorText, Limit, made, problems
 from nurture_gateway.api.nurture import person
 from nurture_gateway.cursors import NEWEST, Cursor
 from nurture_gateway.paging import page, start_of
-from nurture_gateway.problems import Problem
+from nurture_gateway.problems import Problem, field_errors
 from nurture_gateway.room import Room
 
 
@@ -58,7 +58,6 @@ class DeliveryShown(Struct):
 
 
 Filter = Annotated[str | None, QueryParameter(required=False, max_length=100)]
-Since = Annotated[datetime, Meta(tz=True)]
 
 
 @get(
@@ -80,10 +79,15 @@ async def list_deliveries(
     sequence_type: Filter = None,
     channel: Filter = None,
     since: Annotated[
-        Since | None, QueryParameter(name="since", required=False, description="Planned at or after, RFC 3339.")
+        datetime | None,
+        QueryParameter(
+            name="since", required=False, description="Planned at or after, RFC 3339; UTC unless it says otherwise."
+        ),
     ] = None,
 ) -> dict[str, Any]:
     """Deliveries, newest first."""
+    if since is not None and since.year < 1970:
+        raise field_errors([("since", "is before 1970")])
     user_id = await person(room.database, user) if user else None
     start = start_of(cursor)
     rows = await room.database.fetch(
