@@ -99,6 +99,7 @@ def test_the_openapi_document_has_these_paths(gateway: Gateway) -> None:
     assert paths == {
         "GET /",
         "GET /admin/api/commands/{command_id}",
+        "GET /admin/api/dead-letters",
         "GET /admin/api/deliveries",
         "GET /admin/api/deliveries/summary",
         "GET /admin/api/deliveries/{delivery_id}",
@@ -109,6 +110,7 @@ def test_the_openapi_document_has_these_paths(gateway: Gateway) -> None:
         "GET /admin/api/users",
         "GET /admin/api/users/{ref}",
         "PATCH /admin/api/users/{ref}",
+        "POST /admin/api/dead-letters/{letter_id}/replay",
         "POST /admin/api/email/test",
         "POST /admin/api/email/webhook",
         "POST /admin/api/nurture/cancel",
@@ -124,6 +126,6 @@ def test_the_openapi_document_has_these_paths(gateway: Gateway) -> None:
             if path.startswith("/admin/api"):
                 refused = operation["responses"]["400"]["content"]
                 assert list(refused) == ["application/problem+json"]
-            if method == "post":
+            if method == "post" and not path.endswith("/replay"):
                 (content, *_) = operation["requestBody"]["content"].values()
                 assert content.get("examples") or content["schema"]["examples"], path
