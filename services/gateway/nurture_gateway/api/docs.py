@@ -78,9 +78,10 @@ def _fields(schema: dict[str, Any], schemas: dict[str, Any]) -> list[dict[str, A
 def _type(field: dict[str, Any]) -> str:
     kinds: list[str] = []
     for one in field.get("oneOf", [field]):
-        kind = one.get("type", "object")
-        kinds += [kind] if isinstance(kind, str) else kind
-    return " or ".join(kinds)
+        kind = one.get("enum") or one.get("type", "object")
+        values = [kind] if isinstance(kind, str) else kind
+        kinds += ["null" if value is None else f"`{value}`" if "enum" in one else value for value in values]
+    return " or ".join(sorted(kinds, key=lambda kind: kind == "null"))
 
 
 def _examples(content: dict[str, Any]) -> list[Any]:

@@ -42,9 +42,12 @@ def home(request: Request[Any, Any, Any], room: TheRoom) -> Response[Any]:
 async def dashboard(request: Request[Any, Any, Any], room: TheRoom, keyring: TheKeyring) -> Response[bytes]:
     """State for everybody; counts and deliveries only for the holder of the key."""
     if not keyring.opens(request.headers.get("authorization")):
-        return html("dashboard.html", health=health(room), signed_in=False, counts={}, deliveries=[])
+        return html(
+            "dashboard.html", health=health(room), signed_in=False, counts={}, deliveries=[], url=room.config.public_url
+        )
     newest = await room.database.fetch("list_deliveries", NEWEST.id, 20, None, None, None, None, None)
-    return html("dashboard.html", health=health(room), signed_in=True, counts=await counts(room), deliveries=newest)
+    known = await counts(room)
+    return html("dashboard.html", health=health(room), signed_in=True, counts=known, deliveries=newest, url="")
 
 
 @get("/static/nurture.css", include_in_schema=False, sync_to_thread=False)
