@@ -34,14 +34,17 @@ on conflict (id) do update set external_id = excluded.external_id, first_name = 
     updated_at = excluded.updated_at
 
 -- name: save_contacts
--- A new address starts reachable; a removed one keeps its row, because consent belongs to the person, not the address.
+-- A new address starts reachable, the same one in another spelling does not; a removed one keeps its row, because
+-- consent belongs to the person, not the address.
 insert into contacts as c (user_id, channel, address, address_key, state, reason, changed_at)
 select r.user_id, r.channel, r.address, r.address_key, case when r.address is null then 'blocked' else 'ok' end,
     case when r.address is null then 'address removed' end, $5
 from unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) as r(user_id, channel, address, address_key)
 order by r.user_id, r.channel
 on conflict (user_id, channel) do update set address = excluded.address, address_key = excluded.address_key,
-    state = excluded.state, reason = excluded.reason, changed_at = excluded.changed_at
+    state = case when c.address_key = excluded.address_key then c.state else excluded.state end,
+    reason = case when c.address_key = excluded.address_key then c.reason else excluded.reason end,
+    changed_at = excluded.changed_at
 
 -- name: resolve_people
 -- References to ids in one statement; a UUID that is nobody's id may still be somebody's external id.
