@@ -5,7 +5,7 @@ from uuid import UUID
 
 import msgspec
 
-from nurture_contracts.base import Channel, Instant, Message
+from nurture_contracts.base import Channel, Instant, Item, Message
 
 
 class StartSequences(Message, frozen=True, kw_only=True):
@@ -45,6 +45,36 @@ class PublishSequence(Message, frozen=True, kw_only=True):
     at: Instant
     toml: str
     dry_run: bool = False
+
+
+class PauseSequence(Message, frozen=True, kw_only=True):
+    """Hold every running enrolment of a type where it is, or let them go on. Steps that came due meanwhile may expire."""
+
+    subject: ClassVar[str] = "nurture.cmd.controller.pause_sequence"
+    command_id: UUID
+    at: Instant
+    sequence_type: str
+    paused: bool
+
+
+class ExternalEvent(Item, frozen=True, kw_only=True):
+    """Something a person did elsewhere: `attended`, `commitment_made`, `commitment_kept`, or any other name.
+
+    One of `user_id` and `external_id` says who. The same `event_id` is taken once.
+    """
+
+    event_id: UUID
+    event: str
+    at: Instant
+    user_id: UUID | None = None
+    external_id: str | None = None
+
+
+class RecordEvents(Message, frozen=True, kw_only=True):
+    """A page of external events, from the REST API or from any program on the bus."""
+
+    subject: ClassVar[str] = "nurture.cmd.scoring.record_events"
+    items: list[ExternalEvent]
 
 
 class SendEmails(Message, frozen=True, kw_only=True):

@@ -13,8 +13,9 @@ suppressed: consent or a suppression forbade it. expired: it came too late to be
 """
 
 EventKind = Literal[
-    "sent", "delivered", "delayed", "opened", "clicked", "bounced", "complained", "suppressed", "failed", "unsubscribed"
-]
+    "sent", "delivered", "delayed", "opened", "clicked", "pressed", "replied", "bounced", "complained", "suppressed",
+    "failed", "unsubscribed",
+]  # fmt: skip
 Signal = Literal["human", "machine", "unknown"]
 
 
@@ -75,6 +76,29 @@ class EmailsObserved(Message, frozen=True, kw_only=True):
     items: list[Observation]
 
 
+class TelegramsObserved(Message, frozen=True, kw_only=True):
+    """A page of what people did with Telegram messages: links followed, buttons pressed, replies."""
+
+    subject: ClassVar[str] = "nurture.evt.telegram.observed"
+    items: list[Observation]
+
+
+class ChatChange(Item, frozen=True, kw_only=True):
+    """A person's chat became usable or unusable. Its id stays in the telegram room; `telegram_chats` shows it."""
+
+    event_id: UUID
+    user_id: UUID
+    change: Literal["linked", "stopped", "blocked", "unblocked", "gone"]
+    at: Instant
+
+
+class ChatsChanged(Message, frozen=True, kw_only=True):
+    """A page of chats that were linked, refused by /stop, blocked, unblocked, or found not to exist."""
+
+    subject: ClassVar[str] = "nurture.evt.telegram.chats_changed"
+    items: list[ChatChange]
+
+
 class TestEmailsProgressed(Message, frozen=True, kw_only=True):
     """What happened to test mails, kept apart so that no statistic ever counts one."""
 
@@ -130,6 +154,7 @@ class Hit(Item, frozen=True, kw_only=True):
     link: str | None = None
     signal: Signal = "unknown"
     test: bool = False
+    channel: Channel = "email"
 
 
 class TrackingHit(Message, frozen=True, kw_only=True):
@@ -137,3 +162,10 @@ class TrackingHit(Message, frozen=True, kw_only=True):
 
     subject: ClassVar[str] = "nurture.evt.gateway.tracking_hit"
     items: list[Hit]
+
+
+class TelegramUpdatesReceived(Message, frozen=True, kw_only=True):
+    """Bot updates that came over HTTP, stored as an inbound page: they hold chat ids and texts, so only the page's id travels."""
+
+    subject: ClassVar[str] = "nurture.evt.gateway.telegram_updates_received"
+    page_id: UUID

@@ -50,6 +50,11 @@ SAMPLES: list[Message] = [
     e.EmailWebhooksReceived(
         items=[e.WebhookReceived(webhook_id="msg_1", type="email.delivered", at=AT, delivery_id=B, provider_id="p-1")]
     ),
+    c.PauseSequence(command_id=A, at=AT, sequence_type="onboarding", paused=True),
+    c.RecordEvents(items=[c.ExternalEvent(event_id=A, event="attended", at=AT, user_id=B)]),
+    e.TelegramsObserved(items=[e.Observation(event_id=A, kind="pressed", at=AT, delivery_id=B, signal="human")]),
+    e.ChatsChanged(items=[e.ChatChange(event_id=A, user_id=B, change="linked", at=AT)]),
+    e.TelegramUpdatesReceived(page_id=A),
     *(message(items=[A]) for message in c.REPLAY.values()),
     e.TrackingHit(
         items=[e.Hit(event_id=A, kind="clicked", delivery_id=B, at=AT, link="00112233aabbccdd", signal="human")]

@@ -1,6 +1,7 @@
 """Signed link tokens: ids and an HMAC, nothing else. A token made for one purpose is worthless for another.
 
 Layout: version byte | flags | delivery id (16) | link id (8, clicks only) | first 12 bytes of HMAC-SHA256, base64url.
+A chat token names a person and the second it was made in (4 bytes) instead; 45 characters, which a deep link can carry.
 """
 
 import base64
@@ -12,6 +13,7 @@ from uuid import UUID
 VERSION = 1
 MAC_BYTES = 12
 _TEST = 1
+_TELEGRAM = 2
 
 
 class Opened(NamedTuple):
@@ -27,6 +29,14 @@ class Clicked(NamedTuple):
     delivery_id: UUID
     link: str
     test: bool
+    telegram: bool = False
+
+
+class Invited(NamedTuple):
+    """What a chat token names: whom to link, and when it was made (Unix seconds)."""
+
+    user_id: UUID
+    made_at: int
 
 
 def link_id(url: str) -> str:
@@ -40,7 +50,7 @@ class Tokens:
     def __init__(self, secret_key: str) -> None:
         self._keys = {
             purpose: hmac.new(secret_key.encode(), f"nurture-link:{purpose}".encode(), sha256).digest()
-            for purpose in ("open", "click", "unsubscribe")
+            for purpose in ("open", "click", "unsubscribe", "chat", "press")
         }
 
     def _make(self, purpose: str, body: bytes) -> str:
@@ -66,8 +76,17 @@ class Tokens:
     def unsubscribe_token(self, delivery_id: UUID, *, test: bool = False) -> str:
         return self._make("unsubscribe", bytes((VERSION, _TEST if test else 0)) + delivery_id.bytes)
 
-    def click_token(self, delivery_id: UUID, link: str, *, test: bool = False) -> str:
-        return self._make("click", bytes((VERSION, _TEST if test else 0)) + delivery_id.bytes + bytes.fromhex(link))
+    def click_token(self, delivery_id: UUID, link: str, *, test: bool = False, telegram: bool = False) -> str:
+        flags = (_TEST if test else 0) | (_TELEGRAM if telegram else 0)
+        return self._make("click", bytes((VERSION, flags)) + delivery_id.bytes + bytes.fromhex(link))
+
+    def chat_token(self, user_id: UUID, made_at: int) -> str:
+        """For `/start <token>`: links the chat that sends it to this person."""
+        return self._make("chat", bytes((VERSION, 0)) + user_id.bytes + made_at.to_bytes(4, "big"))
+
+    def press_token(self, delivery_id: UUID, button: int) -> str:
+        """`callback_data` of a button, at most 64 bytes: which delivery, which button (0 to 255)."""
+        return self._make("press", bytes((VERSION, button)) + delivery_id.bytes)
 
     def read_open(self, token: str) -> Opened | None:
         """None for anything this installation did not make."""
@@ -80,4 +99,15 @@ class Tokens:
 
     def read_click(self, token: str) -> Clicked | None:
         body = self._read("click", token, 26)
-        return Clicked(UUID(bytes=body[2:18]), body[18:].hex(), bool(body[1] & _TEST)) if body else None
+        if body is None:
+            return None
+        return Clicked(UUID(bytes=body[2:18]), body[18:].hex(), bool(body[1] & _TEST), bool(body[1] & _TELEGRAM))
+
+    def read_chat(self, token: str) -> Invited | None:
+        body = self._read("chat", token, 22)
+        return Invited(UUID(bytes=body[2:18]), int.from_bytes(body[18:], "big")) if body else None
+
+    def read_press(self, token: str) -> tuple[UUID, int] | None:
+        """Delivery and button."""
+        body = self._read("press", token, 18)
+        return (UUID(bytes=body[2:]), body[1]) if body else None
