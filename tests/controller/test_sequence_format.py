@@ -42,7 +42,9 @@ def test_a_small_sequence_gets_its_defaults() -> None:
 
 
 def test_a_step_overrides_template_and_lateness() -> None:
-    sequence = parse(HEAD + 'max_lateness = "2d"\n' + STEP + 'template = "welcome_email"\nmax_lateness = "30m"\n' + STEP)
+    sequence = parse(
+        HEAD + 'max_lateness = "2d"\n' + STEP + 'template = "welcome_email"\nmax_lateness = "30m"\n' + STEP
+    )
     first, second = sequence.steps
     assert (sequence.template_of(first), sequence.template_of(second)) == ("welcome_email", "nurture_sequence")
     assert (sequence.lateness_of(first), sequence.lateness_of(second)) == (timedelta(minutes=30), timedelta(days=2))
@@ -122,7 +124,9 @@ def test_limits() -> None:
 
 
 def test_both_spellings_of_a_placeholder_are_one() -> None:
-    step = parse(HEAD + '[[steps]]\nwhen = "now"\nsubject = "{first_name}!"\nbody = "Hi {user_name} {{ user_name }}"\n').steps[0]
+    step = parse(
+        HEAD + '[[steps]]\nwhen = "now"\nsubject = "{first_name}!"\nbody = "Hi {user_name} {{ user_name }}"\n'
+    ).steps[0]
     assert (step.subject, step.body) == ("{{ first_name }}!", "Hi {{ user_name }} {{ user_name }}")
 
 
@@ -163,7 +167,9 @@ STEP_VALUES = st.fixed_dictionaries(
     },
 )
 SEQUENCES = st.builds(
-    lambda steps, **head: Sequence(format=1, steps=tuple(MessageStep(**values, **when) for values, when in steps), **head),
+    lambda steps, **head: Sequence(
+        format=1, steps=tuple(MessageStep(**values, **when) for values, when in steps), **head
+    ),
     steps=st.lists(st.tuples(STEP_VALUES, WHEN), min_size=1, max_size=4),
     type=st.from_regex(r"[a-z][a-z0-9_-]{0,20}", fullmatch=True),
     title=LINE,
@@ -177,7 +183,9 @@ def test_what_is_dumped_parses_to_the_same(sequence: Sequence) -> None:
     assert parse(dump(sequence)) == sequence
 
 
-@pytest.mark.parametrize("body", ['"', '""', '"""', 'a"""b', '\n"\n"', "\\", "\\\n", "\n\na\n", 'a\n"""""', "\ta\n\\u0041\n"])
+@pytest.mark.parametrize(
+    "body", ['"', '""', '"""', 'a"""b', '\n"\n"', "\\", "\\\n", "\n\na\n", 'a\n"""""', "\ta\n\\u0041\n"]
+)
 def test_awkward_bodies_survive(body: str) -> None:
     sequence = Sequence(format=1, type="a", title='"\\', steps=(MessageStep(when="now", body=body + "x"),))
     assert parse(dump(sequence)) == sequence

@@ -15,7 +15,9 @@ ZONES = [
     "Asia/Gaza", "Antarctica/Troll",
 ]  # fmt: skip
 MOMENTS = st.datetimes(datetime(1990, 1, 1), datetime(2037, 1, 1), timezones=st.just(UTC))
-TIMES = st.sampled_from(["morning", "afternoon", "evening", "night", "00:00", "00:30", "02:00", "02:30", "03:00", "23:59"])
+TIMES = st.sampled_from(
+    ["morning", "afternoon", "evening", "night", "00:00", "00:30", "02:00", "02:30", "03:00", "23:59"]
+)
 
 
 def after(delay: str, at: str | None = None) -> MessageStep:
@@ -56,7 +58,9 @@ def test_a_skipped_day_ends_with_its_gap() -> None:
     assert local_instant("Pacific/Apia", date(2011, 12, 30), time(9)) == at("2011-12-31T00:00:00+14:00")
 
 
-@pytest.mark.parametrize("tz", ["Mars/Olympus", "", "Europe", "../../etc/passwd", "/etc/passwd", "a\x00b", "x" * 5_000, "\ud800"])
+@pytest.mark.parametrize(
+    "tz", ["Mars/Olympus", "", "Europe", "../../etc/passwd", "/etc/passwd", "a\x00b", "x" * 5_000, "\ud800"]
+)
 def test_an_unknown_zone_is_utc(tz: str) -> None:
     assert not known_zone(tz) and zone(tz) == ZoneInfo("UTC")
     assert due_at(after("1d"), at("2026-01-01T23:00:00+00:00"), tz, "morning") == at("2026-01-02T09:00:00+00:00")
@@ -67,7 +71,9 @@ def test_times_that_are_none(text: str) -> None:
     assert clock_time(text) is None
 
 
-@given(MOMENTS, st.sampled_from(ZONES), TIMES, st.integers(1, 30), st.none() | st.sampled_from(["09:00", "00:00", "02:30"]))
+@given(
+    MOMENTS, st.sampled_from(ZONES), TIMES, st.integers(1, 30), st.none() | st.sampled_from(["09:00", "00:00", "02:30"])
+)
 def test_a_day_step_is_that_many_calendar_days_later(
     moment: datetime, tz: str, preferred: str, days: int, own: str | None
 ) -> None:
@@ -87,7 +93,9 @@ def test_a_day_step_is_that_many_calendar_days_later(
 
 
 @given(MOMENTS, st.sampled_from(ZONES), TIMES, st.sampled_from(["1m", "30m", "23h", "36h", "1d", "2d", "1w"]))
-def test_never_before_the_previous_step_and_always_the_same(moment: datetime, tz: str, preferred: str, delay: str) -> None:
+def test_never_before_the_previous_step_and_always_the_same(
+    moment: datetime, tz: str, preferred: str, delay: str
+) -> None:
     due = due_at(after(delay), moment, tz, preferred)
     assert due >= moment
     assert due == due_at(after(delay), moment.astimezone(ZoneInfo("Asia/Kolkata")), tz, preferred)

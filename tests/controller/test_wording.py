@@ -17,7 +17,12 @@ URL = "https://nurture.example/people/0192"
 
 
 def words(
-    body: str, *, name: str = "Ada", subject: str | None = "Hi", attributes: dict[str, Any] | None = None, **context: Any
+    body: str,
+    *,
+    name: str = "Ada",
+    subject: str | None = "Hi",
+    attributes: dict[str, Any] | None = None,
+    **context: Any,
 ) -> Wording:
     sequence = Sequence(format=1, type="a", title="A", steps=(MessageStep(when="now", subject=subject, body=body),))
     person = Person(id=UUID(int=1), first_name=name, attributes=attributes or {})
@@ -71,7 +76,13 @@ def test_a_missing_value_is_false_in_conditions_and_empty_in_loops() -> None:
 
 @pytest.mark.parametrize(
     "body",
-    ["{{ user.attributes }}", "{{ context.list }}", "{{ 1 / 0 }}", "{{ context.list + 1 }}", "{% if false %}x{% endif %}"],
+    [
+        "{{ user.attributes }}",
+        "{{ context.list }}",
+        "{{ 1 / 0 }}",
+        "{{ context.list + 1 }}",
+        "{% if false %}x{% endif %}",
+    ],
 )
 def test_other_failures_concern_one_person_only(body: str) -> None:
     with pytest.raises(WordingFailed):
@@ -79,7 +90,9 @@ def test_other_failures_concern_one_person_only(body: str) -> None:
 
 
 def test_names_in_data_never_reach_methods() -> None:
-    made = words("{{ context.items }} {{ context.keys }} {{ context.x.items | default('none') }}", items="i", keys="k", x={})
+    made = words(
+        "{{ context.items }} {{ context.keys }} {{ context.x.items | default('none') }}", items="i", keys="k", x={}
+    )
     assert made.body == "i k none"
 
 

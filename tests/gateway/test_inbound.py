@@ -193,7 +193,9 @@ def test_a_suppression_binds_the_address_it_is_about_and_the_worst_one_stands(
     assert consent(gateway, stays)["state"] == "complained"
     # Another spelling of a dead address is as dead; another address is not.
     url = f"/admin/api/users/{stays['id']}"
-    assert gateway.http.patch(url, json={"email": stays["email"].title()}).json()["contacts"][0]["state"] == "complained"
+    assert (
+        gateway.http.patch(url, json={"email": stays["email"].title()}).json()["contacts"][0]["state"] == "complained"
+    )
     assert gateway.http.patch(url, json={"email": f"other-{stays['email']}"}).json()["contacts"][0]["state"] == "ok"
 
 

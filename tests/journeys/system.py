@@ -16,6 +16,7 @@ from uuid import uuid4
 
 import asyncpg
 import httpx
+from nurture_local.ports import free_port
 
 NURTURE = str(Path(sys.executable).parent / "nurture")
 CLEAN = {
@@ -74,7 +75,9 @@ class System:
         return done
 
     def up(self) -> "System":
-        self.cli("up", "--detach", "--data-dir", str(self.data_dir), *self.options)
+        # A port of its own: the usual one is asked for by every instance that starts at this moment.
+        port = str(free_port())
+        self.cli("up", "--detach", "--data-dir", str(self.data_dir), "--port", port, *self.options)
         self._connect()
         return self
 

@@ -79,6 +79,10 @@ class Database(Rows):
         self._pool: asyncpg.Pool | None = None
 
     @property
+    def is_open(self) -> bool:
+        return self._pool is not None
+
+    @property
     def pool(self) -> asyncpg.Pool:
         if self._pool is None:
             raise RuntimeError(f"the {self.schema} database is not open yet")

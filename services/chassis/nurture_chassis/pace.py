@@ -10,9 +10,14 @@ class Pace:
         self._database = database
         self._account = account
         self._interval = 1 / per_second
+        self._agreed = False
 
     async def reserve(self) -> float:
         """Take the next slot; returns the real seconds to wait until it comes."""
+        if not self._agreed:
+            # The row outlives us and may hold another limit: ours counts until the provider states one.
+            await self._database.execute("pace_follow", self._account, self._interval)
+            self._agreed = True
         return await self._database.fetchval("pace_reserve", self._account, self._interval)
 
     async def follow(self, per_second: float) -> None:

@@ -18,10 +18,12 @@ from nurture_chassis.database import UNREACHABLE, Database
 from nurture_chassis.health import Asgi, Front, Page, Reply, as_json, asyncapi_document, metrics
 from nurture_chassis.outbox import Outbox
 from nurture_chassis.queries import Queries
-from nurture_chassis.settings import ServiceSettings
+from nurture_chassis.settings import ServiceSettings, SettingsError
 from nurture_chassis.ticker import Ticker
 
 log = structlog.get_logger()
+EXIT_CONFIG = 78
+"""sysexits' EX_CONFIG: starting again without another setting is useless."""
 EXIT_TEMPORARY = 75
 """sysexits' EX_TEMPFAIL: the supervisor should start the process again."""
 
@@ -175,7 +177,11 @@ def run(service_of: Callable[[], Service]) -> None:
     """Build the service inside its event loop, run it and exit with its code."""
 
     async def main() -> int:
-        service = service_of()
+        try:
+            service = service_of()
+        except SettingsError as error:
+            sys.stderr.write(f"cannot start: {error}\n")
+            return EXIT_CONFIG
         logs.configure(service.room, service.settings.log_level, service.settings.log_format)
         return await service.serve()
 

@@ -54,7 +54,7 @@ class Tokens:
         }
 
     def _make(self, purpose: str, body: bytes) -> str:
-        mac = hmac.new(self._keys[purpose], body, sha256).digest()[:MAC_BYTES]
+        mac = hmac.digest(self._keys[purpose], body, "sha256")[:MAC_BYTES]
         return base64.urlsafe_b64encode(body + mac).rstrip(b"=").decode()
 
     def _read(self, purpose: str, token: str, length: int) -> bytes | None:
@@ -65,7 +65,7 @@ class Tokens:
         except ValueError:
             return None
         body, mac = raw[:-MAC_BYTES], raw[-MAC_BYTES:]
-        wanted = hmac.new(self._keys[purpose], body, sha256).digest()[:MAC_BYTES]
+        wanted = hmac.digest(self._keys[purpose], body, "sha256")[:MAC_BYTES]
         if not hmac.compare_digest(mac, wanted) or len(body) != length or body[0] != VERSION:
             return None
         return body

@@ -47,11 +47,5 @@ def build(config: Config | None = None) -> Service:
 
     service.tick("forget", sweep, every=600.0)
 
-    def opened() -> bool:
-        try:
-            return service.database.pool is not None
-        except RuntimeError:
-            return False
-
-    service.inner = Shell(application(room, Keyring(config)), config.public_url, opened)
+    service.inner = Shell(application(room, Keyring(config)), config.public_url, lambda: service.database.is_open)
     return service

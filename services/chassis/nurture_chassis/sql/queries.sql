@@ -56,8 +56,8 @@ values ($1, clock_timestamp(), $4, clock_timestamp() + make_interval(secs => $2)
 on conflict (account) do update set parked_until = excluded.parked_until, park_reason = excluded.park_reason
 
 -- name: pace_unpark
--- A call went through again.
-update pace set parked_until = null, park_reason = null where account = $1 and park_reason is not null
+-- A call went through again: slots that were put behind the park come back.
+update pace set parked_until = null, park_reason = null, next_at = least(next_at, clock_timestamp()) where account = $1 and park_reason is not null
 
 -- name: pace_state
 -- For the health page.

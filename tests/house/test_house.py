@@ -1,0 +1,79 @@
+"""The house rules that a machine can hold: who imports whom, what alone can be installed, what must not be here."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TRACKED = subprocess.run(["git", "ls-files"], cwd=ROOT, text=True, capture_output=True, check=True).stdout.split("\n")[
+    :-1
+]
+SERVICES = ("controller", "email", "telegram", "scoring", "gateway")
+REQUIRED = os.environ.get("NURTURE_REQUIRE", "").split()
+
+
+def test_import_rules_hold() -> None:
+    done = subprocess.run(
+        [Path(sys.executable).parent / "lint-imports", "--no-cache"],
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("package", [*(f"nurture-{room}" for room in SERVICES), "nurture-contracts", "nurture-chassis"])
+def test_each_package_can_be_installed_and_imported_alone(package: str, tmp_path: Path) -> None:
+    """Only its own dependencies are there, so a service that leans on a neighbour's fails here."""
+    uv = shutil.which("uv") or str(ROOT / ".tools/bin/uv")
+    if not Path(uv).exists():
+        if "isolated" in REQUIRED:
+            pytest.fail("uv is required here and was not found")
+        pytest.skip("uv is not installed")
+    module = package.replace("-", "_")
+    names = [module] if module in ("nurture_contracts", "nurture_chassis") else [f"{module}.app"]
+    shown = "sorted(m for m in sys.modules if m.startswith('nurture_') and '.' not in m)"
+    code = f"import importlib, sys; [importlib.import_module(n) for n in {names!r}]; print({shown})"
+    done = subprocess.run(
+        [uv, "run", "--isolated", "--no-dev", "--frozen", "--quiet", "--package", package, "python", "-c", code],
+        cwd=ROOT, text=True, capture_output=True, timeout=200,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    others = {f"nurture_{room}" for room in SERVICES} - {module}
+    assert not others & set(re.findall(r"nurture_\w+", done.stdout))
+
+
+def test_files_stay_small() -> None:
+    lines = {name: len((ROOT / name).read_text().splitlines()) for name in TRACKED if name.endswith(".py")}
+    assert {name: count for name, count in lines.items() if count > 400} == {}
+
+
+def test_no_room_is_a_drawer() -> None:
+    drawers = {"utils", "util", "common", "helpers", "helper", "manager", "misc"}
+    assert not [name for name in TRACKED if drawers & set(Path(name).with_suffix("").parts)]
+
+
+def test_top_level_holds_only_what_the_house_has() -> None:
+    allowed = {"services", "contracts", "deploy", "tests", "docs", "bench"}
+    folders = {Path(name).parts[0] for name in TRACKED if len(Path(name).parts) > 1 and not name.startswith(".")}
+    assert folders <= allowed
+
+
+SECRETS = re.compile(
+    r"re_[A-Za-z0-9]{8,}_[A-Za-z0-9]{12,}|\b[0-9]{8,10}:AA[A-Za-z0-9_-]{33}\b|-----BEGIN [A-Z ]*PRIVATE KEY-----"
+)
+
+
+def test_no_secret_is_in_the_repository() -> None:
+    for name in TRACKED:
+        path = ROOT / name
+        if path.suffix in {".png", ".lock"} or not path.is_file():
+            continue
+        found = SECRETS.search(path.read_text(errors="replace"))
+        assert not found, f"{name}: {found.group()[:12]}…" if found else ""
