@@ -13,12 +13,11 @@ from nurture_controller.sequence import (
     Sequence,
     SequenceInvalid,
     definition,
-    dump,
     duration,
     from_definition,
     normalised,
-    parse,
 )
+from nurture_controller.sequence_toml import dump, parse
 
 HEAD = 'format = 1\ntype = "hello"\ntitle = "Hello"\n'
 STEP = '[[steps]]\nwhen = "now"\nsubject = "Hi"\nbody = "Hello"\n'
@@ -69,14 +68,14 @@ def test_every_finding_comes_at_once() -> None:
     delay = "3h"
     at = "09:00"
     body = "x"
-    variants = []
+    on_ambiguous = "retry"
     """
     found = findings(text)
     assert set(found) == {
         "type", "titel", "title", "steps[0].delay", "steps[1].delay", "steps[1].chanel", "steps[1].fallback",
-        "steps[1].subject", "steps[1].body", "steps[2].kind", "steps[3].at", "steps[3].variants",
+        "steps[1].subject", "steps[1].body", "steps[2].kind", "steps[3].at", "steps[3].on_ambiguous",
     }  # fmt: skip
-    assert "reserved" in found["steps[3].variants"]
+    assert "reserved" in found["steps[3].on_ambiguous"]
 
 
 def test_a_misspelt_key_is_answered_with_the_right_one() -> None:

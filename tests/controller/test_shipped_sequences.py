@@ -8,7 +8,8 @@ import pytest
 from nurture_controller.linting import publishable
 from nurture_controller.people import Person
 from nurture_controller.planning import next_due
-from nurture_controller.sequence import Sequence, dump, parse
+from nurture_controller.sequence import Sequence
+from nurture_controller.sequence_toml import dump, parse
 from nurture_controller.wording import Wordings
 
 SHIPPED = {file.name: file.read_text() for file in files("nurture_controller").joinpath("sequences").iterdir()}

@@ -131,6 +131,15 @@ class System:
     def trigger(self, body: dict[str, Any], *, key: str | None = None) -> httpx.Response:
         return self.post("/admin/api/nurture/trigger", body, key=key)
 
+    def answer(self, body: dict[str, Any], *, key: str | None = None) -> httpx.Response:
+        """Trigger and wait for the answer: a busy machine says 202 first, and the same key gives the answer later."""
+        key = key or str(uuid4())
+        first = self.trigger(body, key=key)
+        if first.status_code != 202:
+            return first
+        self.settled(first.json()["command_id"])
+        return self.trigger(body, key=key)
+
     def trigger_all(self, sequence_type: str = "onboarding") -> dict[str, Any]:
         """Start everybody and wait until the command is settled. Returns its answer."""
         started = self.trigger({"segment": "all", "sequence_type": sequence_type})

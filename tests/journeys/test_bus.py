@@ -56,7 +56,7 @@ class Bare:
 def trigger_somebody(system: System) -> str:
     name = f"bus-{uuid4().hex[:8]}"
     person = system.person(name, email=f"{name}@example.test")
-    return system.trigger({"user_id": person, "sequence_type": "onboarding"}).json()["delivery_id"]
+    return system.answer({"user_id": person, "sequence_type": "onboarding"}).json()["delivery_id"]
 
 
 def test_bus_tail_shows_readable_messages_with_their_headers(system: System) -> None:

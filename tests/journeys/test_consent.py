@@ -20,14 +20,14 @@ def link(message: dict[str, str]) -> str:
 def test_a_look_at_the_link_changes_nothing_and_a_post_ends_email(system: System) -> None:
     name = f"ben-{uuid4().hex[:8]}"
     person = system.person(name, email=f"{name}@example.test")
-    system.trigger({"user_id": person, "sequence_type": "onboarding"})
+    system.answer({"user_id": person, "sequence_type": "onboarding"})
     (message,) = eventually(lambda: system.messages(to=f"{name}@example.test"))
     path = f"/{link(message)}"
     assert system.api.get(path, headers={"Authorization": ""}).status_code == 200
-    assert system.trigger({"user_id": person, "sequence_type": "re_engagement"}).status_code == 201
+    assert system.answer({"user_id": person, "sequence_type": "re_engagement"}).status_code == 201
     answer = system.api.post(path, data={"List-Unsubscribe": "One-Click"}, headers={"Authorization": ""})
     assert answer.status_code == 200
-    refused = system.trigger({"user_id": person, "sequence_type": "commitment_follow_up"})
+    refused = system.answer({"user_id": person, "sequence_type": "commitment_follow_up"})
     assert (refused.status_code, refused.json()["code"]) == (422, "no_reachable_channel")
 
 

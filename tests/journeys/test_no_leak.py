@@ -9,6 +9,7 @@ from tests.journeys.system import CLEAN, NURTURE, running
 
 ROOT = Path(__file__).resolve().parents[2]
 PLANTED = "re_planted_0123456789abcdef"
+SIGNING = "whsec_cGxhbnRlZHBsYW50ZWRwbGFudGVkcGxhbnRlZA=="
 
 
 @pytest.mark.parametrize("target", ["test", "bench"])
@@ -37,7 +38,7 @@ def test_the_tests_own_systems_do_not_inherit_a_key() -> None:
 def test_a_live_key_is_announced_guarded_and_never_printed(data_dir: Path) -> None:
     """With a key the system says LIVE everywhere and a bulk trigger wants its number; the provider is a closed port."""
     live = {
-        "RESEND_API_KEY": PLANTED, "RESEND_API_URL": "http://127.0.0.1:9", "RESEND_WEBHOOK_SECRET": "whsec_cGxhbnRlZHBsYW50ZWRwbGFudGVkcGxhbnRlZA==",
+        "RESEND_API_KEY": PLANTED, "RESEND_API_URL": "http://127.0.0.1:9", "RESEND_WEBHOOK_SECRET": SIGNING,
         "FROM_EMAIL": "Nurture <hello@example.test>",
     }  # fmt: skip
     with running(data_dir, env=live) as system:
@@ -72,7 +73,7 @@ def _readable(path: Path) -> bool:
 @pytest.mark.parametrize("missing", ["RESEND_API_KEY", "RESEND_WEBHOOK_SECRET", "SECRET_KEY", "ADMIN_API_KEY"])
 def test_production_refuses_to_start_without(missing: str, data_dir: Path) -> None:
     complete = {
-        "ENVIRONMENT": "production", "RESEND_API_KEY": PLANTED, "RESEND_WEBHOOK_SECRET": "whsec_cGxhbnRlZHBsYW50ZWRwbGFudGVkcGxhbnRlZA==",
+        "ENVIRONMENT": "production", "RESEND_API_KEY": PLANTED, "RESEND_WEBHOOK_SECRET": SIGNING,
         "SECRET_KEY": "s" * 32, "ADMIN_API_KEY": "a" * 32, "FROM_EMAIL": "hello@example.test", "PUBLIC_URL": "https://example.test",
     }  # fmt: skip
     del complete[missing]

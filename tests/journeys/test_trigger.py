@@ -16,7 +16,7 @@ def anna(system: System) -> str:
 
 
 def test_a_person_gets_the_first_message_and_the_answer_says_which(system: System, anna: str) -> None:
-    answer = system.trigger({"user_id": anna, "sequence_type": "onboarding"})
+    answer = system.answer({"user_id": anna, "sequence_type": "onboarding"})
     assert answer.status_code == 201, answer.text
     told = answer.json()
     assert (told["user_id"], told["sequence_type"], told["step"], told["channel"]) == (anna, "onboarding", 1, "email")
@@ -29,14 +29,14 @@ def test_a_person_gets_the_first_message_and_the_answer_says_which(system: Syste
 
 def test_a_person_may_be_named_by_external_id(system: System, anna: str) -> None:
     external = system.api.get(f"/admin/api/users/{anna}").json()["external_id"]
-    answer = system.trigger({"user_id": external, "sequence_type": "re_engagement"})
+    answer = system.answer({"user_id": external, "sequence_type": "re_engagement"})
     assert answer.status_code == 201
     assert answer.json()["user_id"] == anna
 
 
 def test_a_second_trigger_names_the_running_enrolment(system: System, anna: str) -> None:
-    first = system.trigger({"user_id": anna, "sequence_type": "onboarding"}).json()
-    second = system.trigger({"user_id": anna, "sequence_type": "onboarding"})
+    first = system.answer({"user_id": anna, "sequence_type": "onboarding"}).json()
+    second = system.answer({"user_id": anna, "sequence_type": "onboarding"})
     assert second.status_code == 409
     assert second.headers["content-type"].startswith("application/problem+json")
     assert second.json()["enrolment_id"] == first["enrolment_id"]
@@ -44,12 +44,12 @@ def test_a_second_trigger_names_the_running_enrolment(system: System, anna: str)
 
 
 def test_an_unknown_person_is_404(system: System) -> None:
-    answer = system.trigger({"user_id": str(uuid4()), "sequence_type": "onboarding"})
+    answer = system.answer({"user_id": str(uuid4()), "sequence_type": "onboarding"})
     assert (answer.status_code, bool(answer.json()["hint"])) == (404, True)
 
 
 def test_an_unknown_sequence_lists_the_valid_ones(system: System, anna: str) -> None:
-    answer = system.trigger({"user_id": anna, "sequence_type": "onbording"})
+    answer = system.answer({"user_id": anna, "sequence_type": "onbording"})
     assert answer.status_code == 422
     for known in ("onboarding", "commitment_follow_up", "re_engagement"):
         assert known in answer.text
@@ -57,7 +57,7 @@ def test_an_unknown_sequence_lists_the_valid_ones(system: System, anna: str) -> 
 
 def test_nobody_to_reach_is_422(system: System) -> None:
     person = system.person(f"mute-{uuid4().hex[:8]}")
-    answer = system.trigger({"user_id": person, "sequence_type": "onboarding"})
+    answer = system.answer({"user_id": person, "sequence_type": "onboarding"})
     assert answer.status_code == 422
     assert answer.json()["code"] == "no_reachable_channel"
 
@@ -87,18 +87,18 @@ def test_without_a_key_it_is_401(system: System) -> None:
 
 def test_the_same_key_gives_the_same_answer_and_another_body_is_refused(system: System, anna: str) -> None:
     key, body = str(uuid4()), {"user_id": anna, "sequence_type": "commitment_follow_up"}
-    first, again = system.trigger(body, key=key), system.trigger(body, key=key)
+    first, again = system.answer(body, key=key), system.answer(body, key=key)
     assert (first.status_code, first.json()) == (again.status_code, again.json())
     assert first.status_code == 201
-    assert system.trigger({**body, "context": {"other": 1}}, key=key).status_code == 422
+    assert system.answer({**body, "context": {"other": 1}}, key=key).status_code == 422
 
 
 def test_a_cancelled_enrolment_ends_and_may_be_started_again(system: System, anna: str) -> None:
-    first = system.trigger({"user_id": anna, "sequence_type": "onboarding"}).json()
+    first = system.answer({"user_id": anna, "sequence_type": "onboarding"}).json()
     cancelled = system.post("/admin/api/nurture/cancel", {"enrolment_id": first["enrolment_id"]})
     assert cancelled.status_code == 200, cancelled.text
     assert cancelled.json()["cancelled"] == 1
-    assert system.trigger({"user_id": anna, "sequence_type": "onboarding"}).status_code == 201
+    assert system.answer({"user_id": anna, "sequence_type": "onboarding"}).status_code == 201
 
 
 def test_a_cancel_that_overtakes_its_start_wins(system: System, anna: str) -> None:
@@ -128,6 +128,6 @@ def test_while_the_controller_is_away_a_trigger_waits_and_is_executed_later(syst
         system.service("start", "controller")
     settled = system.settled(waiting.json()["command_id"])
     assert settled["status"] == 201, settled
-    assert system.trigger(body, key=key).status_code == 201
+    assert system.answer(body, key=key).status_code == 201
     address = system.api.get(f"/admin/api/users/{anna}").json()["email"]
     assert len(eventually(lambda: system.messages(to=address))) == 1

@@ -1,7 +1,8 @@
 """The controller: what each person gets next, and what became of it.
 
-hears  StartSequences, CancelEnrolments, PublishSequence, EmailsSettled, EmailsObserved, TelegramsSettled
+hears  StartSequences, CancelEnrolments, PublishSequence, PauseSequence, ReplayControllerLetters,
+       EmailsSettled, EmailsObserved, TelegramsSettled, TelegramsObserved
 says   CommandSettled, SendEmails, SendTelegrams
 owns   schema controller (sequences, enrolments, deliveries and their log) and the bus topology
-needs  PostgreSQL, NATS; reads the gateway's published people and contacts
+needs  PostgreSQL, NATS; reads the gateway's people and contacts, the scores, and whether Telegram is ready
 """

@@ -6,15 +6,14 @@ from typing import Any
 import structlog
 from nurture_chassis.clock import Clock
 from nurture_chassis.outbox import Outbox
-from nurture_contracts.base import Channel
 from nurture_contracts.ids import uuid7
 
 from nurture_controller.config import Config
+from nurture_controller.desks import Desks
 from nurture_controller.library import Library
 from nurture_controller.placing import Placed, place
 from nurture_controller.planning import DueEnrolment
 from nurture_controller.store import people, save_deliveries
-from nurture_controller.wording import Wordings
 
 log = structlog.get_logger()
 PUT_OFF_SECONDS = 2.0
@@ -28,17 +27,15 @@ class Planner:
         self,
         outbox: Outbox,
         library: Library,
-        wordings: Wordings,
         clock: Clock,
         config: Config,
-        available: tuple[Channel, ...],
+        desks: Desks,
     ) -> None:
         self._outbox = outbox
         self._library = library
-        self._wordings = wordings
         self._clock = clock
         self._config = config
-        self._available = available
+        self._desks = desks
 
     async def tick(self) -> bool | float:
         """Plan one page. True when the page was full; else the real seconds until the next step is due."""
@@ -48,7 +45,8 @@ class Planner:
             placed: list[Placed] = []
             if rows:
                 published = await self._library.versions(tx, {row["sequence_id"] for row in rows})
-                known = await people(tx, [row["user_id"] for row in rows if row["last_status"] != "pending"])
+                known = await people(tx, [row["user_id"] for row in rows if row["last_status"] != "pending"], now)
+                desk = await self._desks.desk(tx)
                 put_off = now + timedelta(seconds=PUT_OFF_SECONDS * self._clock.speed)
                 for row in rows:
                     if row["last_status"] == "pending":
@@ -67,12 +65,7 @@ class Planner:
                         override_channel=row["override_channel"],
                         context=row["context"],
                     )
-                    placed.append(
-                        place(
-                            due, version, known.get(row["user_id"]), now, self._wordings, self._config.dashboard_url, uuid7(),
-                            self._available,
-                        )
-                    )  # fmt: skip
+                    placed.append(place(due, version, known.get(row["user_id"]), now, desk, uuid7()))
                 types = {row["id"]: row["sequence_type"] for row in rows}
                 await save_deliveries(tx, placed, types, now, self._config.page_size)
                 columns = [list(column) for column in zip(*(_advance_row(one) for one in placed), strict=True)]

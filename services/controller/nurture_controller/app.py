@@ -4,18 +4,16 @@ from nurture_chassis import topology
 from nurture_chassis.lease import Lease
 from nurture_chassis.service import Service
 from nurture_chassis.settings import load
-from nurture_contracts.base import Channel
 
 from nurture_controller.advancing import Planner
 from nurture_controller.commands import Commands
 from nurture_controller.config import Config
+from nurture_controller.desks import Desks
+from nurture_controller.falling_back import FallbackPlanner
 from nurture_controller.ledger import Ledger
 from nurture_controller.library import Library
 from nurture_controller.starting import Starter
 from nurture_controller.wording import Wordings
-
-AVAILABLE: tuple[Channel, ...] = ("email",)
-"""Channels that can send; the telegram room answers `channel_off` until it can."""
 
 TOPOLOGY_SECONDS = 5.0
 
@@ -25,11 +23,11 @@ def build() -> Service:
     config = load(Config)
     service = Service("controller", config)
     library = Library(service.database, service.clock)
-    wordings = Wordings()
-    starter = Starter(service.outbox, library, wordings, service.clock, config, AVAILABLE)
-    planner = Planner(service.outbox, library, wordings, service.clock, config, AVAILABLE)
+    desks = Desks(config, service.clock, Wordings())
+    starter = Starter(service.outbox, library, service.clock, config, desks)
+    planner = Planner(service.outbox, library, service.clock, config, desks)
     commands = Commands(service.outbox, library)
-    ledger = Ledger(service.outbox)
+    ledger = Ledger(service.outbox, FallbackPlanner(library, service.clock, config, desks))
     keeper = Keeper(service, config.nats_replicas)
 
     service.before_hearing += [library.publish_shipped, keeper.first]
@@ -39,7 +37,9 @@ def build() -> Service:
     service.bus.hear("controller-publish", commands.publish)
     service.bus.hear("controller-email-settled", ledger.settled)
     service.bus.hear("controller-email-observed", ledger.observed)
+    service.bus.hear("controller-pause", commands.pause)
     service.bus.hear("controller-telegram-settled", ledger.settled)
+    service.bus.hear("controller-telegram-observed", ledger.observed)
     starter.wake_jobs = service.tick("start-jobs", starter.work, every=2.0).wake
     service.tick("planning", planner.tick, every=1.0)
     service.tick("topology", keeper.tick, every=TOPOLOGY_SECONDS)

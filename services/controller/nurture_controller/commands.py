@@ -5,7 +5,7 @@ from uuid import UUID
 
 from nurture_chassis.outbox import Outbox, Saying
 from nurture_contracts.base import Instant
-from nurture_contracts.commands import CancelEnrolments, PublishSequence
+from nurture_contracts.commands import CancelEnrolments, PauseSequence, PublishSequence
 from nurture_contracts.events import CommandSettled
 
 from nurture_controller.library import Library
@@ -28,7 +28,7 @@ async def settle(tx: Saying, command_id: UUID, at: Instant, status: int, result:
 
 
 class Commands:
-    """Cancel and publish."""
+    """Cancel, pause and publish."""
 
     def __init__(self, outbox: Outbox, library: Library) -> None:
         self._outbox = outbox
@@ -52,6 +52,25 @@ class Commands:
                 command.sequence_type,
             )
             await settle(tx, command.command_id, command.at, 200, {"cancelled": len(ended)})
+
+    async def pause(self, command: PauseSequence) -> None:
+        """Hold or release a type: everybody in it, and everybody who starts meanwhile."""
+        async with self._outbox.transaction() as tx:
+            if await answered(tx, command.command_id, command.at):
+                return
+            types = await self._library.types(tx)
+            if command.sequence_type not in types:
+                detail, hint = f"There is no sequence {command.sequence_type!r}.", f"There are: {', '.join(types)}."
+                result: dict[str, Any] = {"code": "unknown_sequence", "detail": detail, "hint": hint}
+                await settle(tx, command.command_id, command.at, 404, result)
+                return
+            if command.paused:
+                await tx.execute("type_hold", command.sequence_type, command.at)
+            else:
+                await tx.execute("type_release", command.sequence_type)
+            held = await tx.execute("enrolments_hold", command.sequence_type, command.paused)
+            result = {"type": command.sequence_type, "paused": command.paused, "enrolments": held}
+            await settle(tx, command.command_id, command.at, 200, result)
 
     async def publish(self, command: PublishSequence) -> None:
         """Check a sequence; publish it unless it has errors or this is a dry run."""

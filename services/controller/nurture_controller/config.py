@@ -7,6 +7,7 @@ class Config(ServiceSettings, kw_only=True, frozen=True):
     """`user_dashboard_url` may hold `{user_id}`; empty means the person's page at PUBLIC_URL. Sizes in people."""
 
     user_dashboard_url: str = ""
+    telegram_link_url: str = "https://t.me"
     nats_replicas: int = 1
     plan_batch: int = 1000
     page_size: int = 100

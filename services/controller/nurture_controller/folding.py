@@ -33,6 +33,10 @@ FACTS = (
 """Kinds that set a fact, in the order of the fold's columns. Others (`delayed`, `unsubscribed`) are timeline only."""
 
 
+AS_FACT = {"pressed": "clicked", "replied": "clicked"}
+"""An answer in a chat is engagement of the strongest kind; the timeline keeps what it was."""
+
+
 class Logged(NamedTuple):
     """One row of `delivery_events`."""
 
@@ -44,10 +48,15 @@ class Logged(NamedTuple):
     detail: dict[str, Any]
 
 
-def of_settlement(claim_id: UUID, item: Settlement) -> Logged:
-    """The end of attempts. Its id follows from claim and delivery, so that a repeated page is the same event."""
+def of_settlement(claim_id: UUID, item: Settlement, *, arrived: bool = False) -> Logged:
+    """The end of attempts; with `arrived`, accepted means delivered as well.
+
+    Its id follows from claim and delivery, so that a repeated page is the same event.
+    """
     kind = "cancelled" if item.reason == "cancelled" else OUTCOME_KIND[item.outcome]
     detail: dict[str, Any] = {"attempts": item.attempt}
+    if arrived and kind == "sent":
+        detail["arrived"] = True
     if item.reason:
         detail["reason"] = item.reason
     return Logged(
@@ -83,8 +92,9 @@ def facts(rows: Iterable[Row]) -> list[tuple[Any, ...]]:
             continue
         fact = found.setdefault(row["delivery_id"], {})
         kind, at, detail = row["kind"], row["at"], row["detail"]
-        if kind in FACTS and (kind not in fact or at < fact[kind]):
-            fact[kind] = at
+        for known in ("sent", "delivered") if detail.get("arrived") else (AS_FACT.get(kind, kind),):
+            if known in FACTS and (known not in fact or at < fact[known]):
+                fact[known] = at
         reason = detail.get("reason")
         if reason and kind != "sent":
             fact["reason"] = min(reason, fact.get("reason", reason))

@@ -1,22 +1,26 @@
 """Folds: what was said about deliveries goes into the log and the facts, a page a transaction."""
 
 from nurture_chassis.outbox import Outbox
-from nurture_contracts.events import EmailsObserved, EmailsSettled, TelegramsSettled
+from nurture_contracts.events import EmailsObserved, EmailsSettled, TelegramsObserved, TelegramsSettled
 
+from nurture_controller.falling_back import FallbackPlanner
 from nurture_controller.folding import Logged, facts, of_observation, of_settlement
 
 
 class Ledger:
     """Hears outcomes and events of every channel."""
 
-    def __init__(self, outbox: Outbox) -> None:
+    def __init__(self, outbox: Outbox, fallbacks: FallbackPlanner) -> None:
         self._outbox = outbox
+        self._fallbacks = fallbacks
 
     async def settled(self, page: EmailsSettled | TelegramsSettled) -> None:
         """The attempts at these deliveries are over."""
-        await self._fold([of_settlement(page.claim_id, item) for item in page.items])
+        # Telegram reports no delivery: what its servers took is in the chat.
+        arrived = isinstance(page, TelegramsSettled)
+        await self._fold([of_settlement(page.claim_id, item, arrived=arrived) for item in page.items])
 
-    async def observed(self, page: EmailsObserved) -> None:
+    async def observed(self, page: EmailsObserved | TelegramsObserved) -> None:
         """Something happened to messages that left."""
         await self._fold([of_observation(item) for item in page.items])
 
@@ -34,3 +38,4 @@ class Ledger:
             told = facts(rows)
             if told:
                 await tx.execute("facts_fold", *(list(column) for column in zip(*told, strict=True)))
+                await self._fallbacks.follow(tx, events)

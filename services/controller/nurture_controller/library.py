@@ -12,7 +12,8 @@ from nurture_contracts.base import Instant
 from nurture_contracts.ids import uuid7
 
 from nurture_controller.linting import publishable
-from nurture_controller.sequence import Sequence, SequenceInvalid, definition, from_definition, parse
+from nurture_controller.sequence import Sequence, SequenceInvalid, definition, from_definition
+from nurture_controller.sequence_toml import parse
 
 log = structlog.get_logger()
 

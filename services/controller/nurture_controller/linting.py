@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from nurture_controller import template_language
-from nurture_controller.sequence import Finding, MessageStep, Sequence, SequenceInvalid, parse
+from nurture_controller.sequence import Finding, MessageStep, Sequence, SequenceInvalid
+from nurture_controller.sequence_toml import parse
 from nurture_controller.template_rules import remarks
 
 SUBJECT_CHARACTERS = 150
@@ -40,10 +41,10 @@ def _step(step: MessageStep, place: int) -> Iterator[Finding]:
     if place and step.when == "now":
         problem = "goes out together with the step before"
         yield Finding(f"{where}.when", problem, 'give it a delay, such as `delay = "1d"`', "warning")
-    by_email = step.channel in ("email", "auto") or step.fallback == "email"
+    by_email = step.channel in ("email", "auto") or step.fallback in ("email", "auto")
     if by_email and not step.subject:
         yield Finding(f"{where}.subject", "an email needs a subject", "add `subject`")
-    by_telegram = step.channel in ("telegram", "auto") or step.fallback == "telegram"
+    by_telegram = step.channel in ("telegram", "auto") or step.fallback in ("telegram", "auto")
     if by_telegram and len(step.body) > TELEGRAM_CHARACTERS:
         problem = f"{len(step.body)} characters are more than Telegram's {TELEGRAM_CHARACTERS}"
         yield Finding(f"{where}.body", problem, "shorten it, or send it by email only", "warning")
@@ -55,6 +56,11 @@ def _step(step: MessageStep, place: int) -> Iterator[Finding]:
     if step.subject:
         yield from _template(step.subject, f"{where}.subject", template_language.SUBJECT)
     yield from _template(step.body, f"{where}.body", template_language.BODY)
+    for place_of, words in step.other_words():
+        if words.subject:
+            yield from _template(words.subject, f"{where}.{place_of}.subject", template_language.SUBJECT)
+        if words.body:
+            yield from _template(words.body, f"{where}.{place_of}.body", template_language.BODY)
 
 
 def _template(source: str, where: str, environment: template_language.Environment) -> Iterator[Finding]:

@@ -12,7 +12,10 @@ Consent = Literal["granted", "refused"]
 
 
 class Person(Struct, frozen=True, kw_only=True):
-    """A person. `preferred_time` is morning, afternoon, evening, night or HH:MM, in `timezone` (an IANA name)."""
+    """A person. `scores` (0 to 100) are by `overall`, `email`, `telegram`, as far as there are any.
+
+    `preferred_time` is morning, afternoon, evening, night or HH:MM, in `timezone` (an IANA name).
+    """
 
     id: UUID
     first_name: str = ""
@@ -21,6 +24,7 @@ class Person(Struct, frozen=True, kw_only=True):
     attributes: dict[str, Any] = {}
     preferred_channel: Channel | None = None
     preferred_time: str = "morning"
+    scores: dict[str, float] = {}
 
 
 class Contact(Struct, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from nurture_controller.planning import (
     DueEnrolment,
     Expire,
     Fail,
+    Refused,
     Send,
     Skip,
     Wait,
@@ -22,6 +23,7 @@ from nurture_controller.planning import (
     next_due,
     plan,
 )
+from nurture_controller.sequence import Button
 from nurture_controller.wording import WordingFailed, Wordings
 
 
@@ -49,6 +51,9 @@ class DeliveryRow(NamedTuple):
     params: dict[str, Any]
     decision: dict[str, Any]
     expires_at: datetime
+    variant: str | None
+    tier: str | None
+    fallback_of: UUID | None = None
 
     @property
     def to_send(self) -> bool:
@@ -68,24 +73,26 @@ class Placed(NamedTuple):
     delivery: DeliveryRow | None
 
 
+class Desk(NamedTuple):
+    """What planning a page needs beside its people: words, addresses of pages, the channels that can send."""
+
+    wordings: Wordings
+    dashboard_url: Callable[[UUID], str]
+    telegram_url: Callable[[UUID], str]
+    available: Collection[Channel]
+
+
 def place(
-    due: DueEnrolment,
-    published: Published,
-    known: Known | None,
-    now: datetime,
-    wordings: Wordings,
-    dashboard_url: Callable[[UUID], str],
-    delivery_id: UUID,
-    available: Collection[Channel],
+    due: DueEnrolment, published: Published, known: Known | None, now: datetime, desk: Desk, delivery_id: UUID
 ) -> Placed:
     """Decide and word one step. The next step counts from now, so that a long standstill never ends in a burst."""
     person, contacts = known or (None, {})
-    decision = plan(due, published.sequence, person, contacts, now, available)
+    decision = plan(due, published.sequence, person, contacts, now, desk.available)
     if isinstance(decision, Wait):
         return Placed(due.id, due.user_id, due.step, decision.until, "active", None, None, None)
     if isinstance(decision, Complete):
         return Placed(due.id, due.user_id, due.step, None, "completed", now, "no_more_steps", None)
-    delivery = _worded(decision, due, published, person, now, wordings, dashboard_url(due.user_id), delivery_id)
+    delivery = worded(decision, due, published, known, now, desk, delivery_id)
     if person is None:
         return Placed(due.id, due.user_id, due.step, None, "failed", now, "unknown_person", delivery)
     next_at = next_due(published.sequence, due.step, now, person)
@@ -93,20 +100,31 @@ def place(
     return Placed(due.id, due.user_id, due.step + 1, next_at, "active" if next_at else "completed", *ended, delivery)
 
 
-def _worded(
+def worded(
     decision: Send | Skip | Expire | Fail,
     due: DueEnrolment,
     published: Published,
-    person: Person | None,
+    known: Known | None,
     now: datetime,
-    wordings: Wordings,
-    dashboard: str,
+    desk: Desk,
     delivery_id: UUID,
+    fallback_of: UUID | None = None,
 ) -> DeliveryRow:
+    """A decision as a delivery with its frozen words; words that cannot be made fail this person's step only."""
     subject = body = ""
-    if isinstance(decision, Send) and person is not None:
+    person = known.person if known else None
+    dashboard = desk.dashboard_url(due.user_id)
+    variant, tier = (decision.variant, decision.tier) if isinstance(decision, Send) else (None, None)
+    buttons: list[Button] = []
+    if isinstance(decision, Send) and known is not None and person is not None:
+        step = published.sequence.step(due.step)
+        buttons = list(step.buttons) if step else []
+        invitation = "" if "telegram" in known.contacts else desk.telegram_url(due.user_id)
         try:
-            subject, body = wordings.render(published.id, published.sequence, due.step, person, due.context, dashboard)
+            subject, body = desk.wordings.render(
+                published.id, published.sequence, due.step, person, due.context, dashboard,
+                telegram_url=invitation, variant=variant, tier=tier,
+            )  # fmt: skip
         except WordingFailed as why:
             decision = failed(decision, "wording_failed", why.detail)
     return DeliveryRow(
@@ -127,15 +145,20 @@ def _worded(
             "sequence_type": published.sequence.type,
             "sequence_version": published.version,
             "step": due.step,
-            "variant": None,
+            "variant": variant,
+            "tier": tier,
+            "buttons": buttons,
         },
-        decision=_record(decision),
+        decision=record(decision),
         expires_at=decision.expires_at,
+        variant=variant,
+        tier=tier,
+        fallback_of=fallback_of,
     )
 
 
-def _record(decision: Decision) -> dict[str, Any]:
-    # Without the address: the record is kept when a person is forgotten.
+def record(decision: Decision | Refused) -> dict[str, Any]:
+    """A decision as it is kept: without the address, since the record outlives a person's wish to be forgotten."""
     record: dict[str, Any] = {
         "decision": decision.__struct_config__.tag,
         "reasons": decision.reasons,

@@ -8,8 +8,9 @@ from uuid import UUID
 from msgspec import Struct
 from nurture_contracts.base import Channel
 
+from nurture_controller.choosing import assign, by_score, score_of, tier_of
 from nurture_controller.people import Contact, Contacts, Person
-from nurture_controller.sequence import Sequence, Step
+from nurture_controller.sequence import Sequence, Step, Tier
 from nurture_controller.timing import clock_time, due_at, known_zone
 
 RefusalCode = Literal["unknown_sequence", "unknown_person", "already_running", "no_reachable_channel"]
@@ -21,6 +22,9 @@ REFUSAL_STATUS: dict[RefusalCode, int] = {
     "no_reachable_channel": 422,
 }
 """The HTTP status that answers a refused start."""
+
+BINDING = frozenset({"channel_unavailable", "no_address", "contact_bounced", "contact_suppressed", "contact_blocked"})
+"""Obstacles that bind one channel and say nothing about the person's wish."""
 
 LAST_CHANNELS: tuple[Channel, ...] = ("email", "telegram")
 """What `auto` tries after the person's preferred channel."""
@@ -60,7 +64,10 @@ class _Delivery(_Decision, frozen=True, kw_only=True):
 
 
 class Send(_Delivery, frozen=True, kw_only=True, tag="send"):
-    """Send the step to `address`, not after `expires_at`."""
+    """Send the step to `address`, not after `expires_at`, in the words of a variant or of the person's tier."""
+
+    variant: str | None = None
+    tier: Tier | None = None
 
 
 class Skip(_Delivery, frozen=True, kw_only=True, tag="skip"):
@@ -82,6 +89,10 @@ class Fail(_Delivery, frozen=True, kw_only=True, tag="fail"):
 
     code: str
     detail: str
+
+
+class Refused(_Decision, frozen=True, kw_only=True, tag="no_fallback"):
+    """No fallback, and why."""
 
 
 class Complete(_Decision, frozen=True, kw_only=True, tag="complete"):
@@ -115,7 +126,7 @@ def plan(
 ) -> Decision:
     """What happens to a due enrolment at `now`. The same input gives the same decision."""
     step = sequence.step(due.step)
-    inputs = _inputs(due, sequence, step, person, contacts, now, available_channels)
+    inputs = inputs_of(due, sequence, step, person, contacts, now, available_channels)
     if step is None:
         text = f"Step {due.step} is beyond the last of {len(sequence.steps)}."
         return Complete(step=due.step, reasons=(Reason("no_more_steps", text),), inputs=inputs)
@@ -123,7 +134,7 @@ def plan(
         reason = Reason("not_due", "The step is not due yet.")
         return Wait(step=due.step, until=due.next_at, reasons=(reason,), inputs=inputs)
     lateness = sequence.lateness_of(step)
-    channels, choice = _candidates(step, person, due.override_channel)
+    channels, choice = _candidates(step, person, due.override_channel, contacts, available_channels)
     found, reasons = _first_reachable(channels, contacts, available_channels)
     frame: dict[str, Any] = {
         "step": due.step,
@@ -144,7 +155,19 @@ def plan(
     if found is None:
         nowhere = Reason("no_reachable_channel", " ".join(reason.text for reason in reasons))
         return Skip(**frame, code=nowhere.code, detail=nowhere.text, reasons=(choice, *reasons, nowhere, *doubts))
-    return Send(**frame, reasons=(choice, *reasons, _REACHABLE[found.channel], *doubts))
+    words, why = words_for(step, sequence, person)
+    return Send(**frame, **words, reasons=(choice, *reasons, REACHABLE[found.channel], *why, *doubts))
+
+
+def words_for(step: Step, sequence: Sequence, person: Person) -> tuple[dict[str, Any], tuple[Reason, ...]]:
+    if step.variants:
+        variant = assign(step.variants, f"{sequence.type}:{step.name or step.body[:80]}", person.id)
+        return {"variant": variant}, (Reason("variant", f"The person belongs to variant `{variant}`."),)
+    tier = tier_of(person)
+    if tier in step.wordings:
+        text = f"An overall score of {score_of(person, 'overall'):.0f} gets the words for `{tier}`."
+        return {"tier": tier}, (Reason("tier_wording", text),)
+    return {}, ()
 
 
 def failed(send: Send, code: str, detail: str) -> Fail:
@@ -188,7 +211,7 @@ def first_refusal(
         return _refusal("unknown_person", "There is no such person.")
     if running is not None:
         return _refusal("already_running", f"The person is already in `{sequence.type}`: enrolment {running}.")
-    channels, _ = _candidates(sequence.steps[0], person, override_channel)
+    channels, _ = _candidates(sequence.steps[0], person, override_channel, contacts, available_channels)
     found, reasons = _first_reachable(channels, contacts, available_channels)
     if found is None:
         return _refusal("no_reachable_channel", " ".join(reason.text for reason in reasons))
@@ -199,16 +222,36 @@ def _refusal(code: RefusalCode, detail: str) -> Refusal:
     return Refusal(code=code, detail=detail, status=REFUSAL_STATUS[code])
 
 
-def _candidates(step: Step, person: Person | None, override: Channel | None) -> tuple[tuple[Channel, ...], Reason]:
-    if override:
-        return (override,), Reason("override_channel", f"The start asked for {_NAMES[override]}.")
-    if step.channel != "auto":
-        return (step.channel,), Reason("step_channel", f"The step is for {_NAMES[step.channel]}.")
+def _candidates(
+    step: Step, person: Person | None, override: Channel | None, contacts: Contacts, available: Collection[Channel]
+) -> tuple[tuple[Channel, ...], Reason]:
+    asked = override or (None if step.channel == "auto" else step.channel)
+    if asked:
+        text = f"The start asked for {NAMES[asked]}." if override else f"The step is for {NAMES[asked]}."
+        reason = Reason("override_channel" if override else "step_channel", text)
+        hindrance = obstacle(asked, contacts.get(asked), available)
+        other = fallback_channel(step, asked)
+        # A channel that cannot work is no refusal by the person: the step's fallback takes its place at once.
+        if hindrance and hindrance.code in BINDING and other:
+            return (asked, other), reason
+        return (asked,), reason
     preferred = person.preferred_channel if person else None
     if preferred:
         order: tuple[Channel, ...] = (preferred, *(channel for channel in LAST_CHANNELS if channel != preferred))
-        return order, Reason("preferred_channel", f"The person prefers {_NAMES[preferred]}.")
+        return order, Reason("preferred_channel", f"The person prefers {NAMES[preferred]}.")
+    reachable: list[Channel] = [c for c in LAST_CHANNELS if obstacle(c, contacts.get(c), available) is None]
+    ranked = by_score(person, reachable) if len(reachable) > 1 else ()
+    if ranked and ranked[0] != LAST_CHANNELS[0]:
+        scores = ", ".join(f"{NAMES[c]} {score_of(person, c):.0f}" for c in LAST_CHANNELS)
+        return ranked, Reason("score_channel", f"The person responds best there: {scores}.")
     return LAST_CHANNELS, _NO_PREFERENCE
+
+
+def fallback_channel(step: Step, used: Channel) -> Channel | None:
+    """The channel that a step names for the case that `used` fails, if it names another."""
+    if step.fallback == "auto":
+        return next(channel for channel in LAST_CHANNELS if channel != used)
+    return step.fallback if step.fallback not in ("none", used) else None
 
 
 def _first_reachable(
@@ -216,15 +259,15 @@ def _first_reachable(
 ) -> tuple[Contact | None, tuple[Reason, ...]]:
     passed: list[Reason] = []
     for channel in channels:
-        obstacle = _obstacle(channel, contacts.get(channel), available)
-        if obstacle is None:
+        hindrance = obstacle(channel, contacts.get(channel), available)
+        if hindrance is None:
             return contacts[channel], tuple(passed)
-        passed.append(obstacle)
+        passed.append(hindrance)
     return None, tuple(passed)
 
 
-def _obstacle(channel: Channel, contact: Contact | None, available: Collection[Channel]) -> Reason | None:
-    name = _NAMES[channel]
+def obstacle(channel: Channel, contact: Contact | None, available: Collection[Channel]) -> Reason | None:
+    name = NAMES[channel]
     if channel not in available:
         return Reason("channel_unavailable", f"{name} is not available here.")
     if contact is None or not contact.address:
@@ -255,7 +298,7 @@ def _doubts(person: Person) -> tuple[Reason, ...]:
     return tuple(doubts)
 
 
-def _inputs(
+def inputs_of(
     due: DueEnrolment,
     sequence: Sequence,
     step: Step | None,
@@ -279,6 +322,8 @@ def _inputs(
         "preferred_channel": person.preferred_channel if person else None,
         "preferred_time": person.preferred_time if person else None,
         "timezone": person.timezone if person else None,
+        "scores": person.scores if person else {},
+        "tier": tier_of(person),
         "contacts": {c.channel: {"state": c.state, "consent": c.consent} for c in contacts.values()},
     }
 
@@ -288,8 +333,8 @@ def _span(span: timedelta) -> str:
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
 
 
-_NAMES: dict[Channel, str] = {"email": "Email", "telegram": "Telegram"}
-_REACHABLE: dict[Channel, Reason] = {
-    channel: Reason("reachable", f"{name} works and the person agreed to it.") for channel, name in _NAMES.items()
+NAMES: dict[Channel, str] = {"email": "Email", "telegram": "Telegram"}
+REACHABLE: dict[Channel, Reason] = {
+    channel: Reason("reachable", f"{name} works and the person agreed to it.") for channel, name in NAMES.items()
 }
 _NO_PREFERENCE = Reason("default_channel", "The person prefers no channel, so email comes first.")

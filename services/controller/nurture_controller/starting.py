@@ -14,11 +14,11 @@ from nurture_contracts.ids import uuid7
 
 from nurture_controller.commands import answered, settle
 from nurture_controller.config import Config
+from nurture_controller.desks import Desks
 from nurture_controller.library import Library, Published
-from nurture_controller.placing import Known, Placed, place
+from nurture_controller.placing import Desk, Known, Placed, place
 from nurture_controller.planning import DueEnrolment, Refusal, Send, first_refusal, next_due, plan
 from nurture_controller.store import people, save_deliveries
-from nurture_controller.wording import Wordings
 
 log = structlog.get_logger()
 REFUSED_LISTED = 1000
@@ -46,17 +46,15 @@ class Starter:
         self,
         outbox: Outbox,
         library: Library,
-        wordings: Wordings,
         clock: Clock,
         config: Config,
-        available: tuple[Channel, ...],
+        desks: Desks,
     ) -> None:
         self._outbox = outbox
         self._library = library
-        self._wordings = wordings
         self._clock = clock
         self._config = config
-        self._available = available
+        self._desks = desks
         self.wake_jobs = lambda: None
 
     async def start(self, command: StartSequences) -> None:
@@ -132,8 +130,9 @@ class Starter:
             next_at=placed.next_at,
             override_channel=command.override_channel,
         )
-        known = (await people(tx, [placed.user_id]))[placed.user_id]
-        decision = plan(due, published.sequence, known.person, known.contacts, placed.next_at, self._available)
+        known = (await people(tx, [placed.user_id], placed.next_at))[placed.user_id]
+        desk = await self._desks.desk(tx)
+        decision = plan(due, published.sequence, known.person, known.contacts, placed.next_at, desk.available)
         return {
             "step": 1,
             "channel": decision.channel if isinstance(decision, Send) else None,
@@ -152,7 +151,9 @@ class Starter:
     ) -> Begun:
         """Enrol a page of people and plan what is due now, in this transaction. Six statements, however many people."""
         sequence = published.sequence
-        known = await people(tx, user_ids)
+        known = await people(tx, user_ids, now)
+        desk = await self._desks.desk(tx)
+        paused = bool(await tx.fetchval("type_paused", sequence.type))
         running = {
             row["user_id"]: row["id"] for row in await tx.fetch("enrolments_running_of", sequence.type, user_ids)
         }
@@ -166,16 +167,16 @@ class Starter:
                 contacts=one.contacts if one else {},
                 running=running.get(user_id),
                 override_channel=override,
-                available_channels=self._available,
+                available_channels=desk.available,
             )
             if refusal is not None:
                 refused[user_id] = refusal
             elif one is not None:
-                placed.append(self._first(user_id, one, published, context, override, now))
+                placed.append(self._first(user_id, one, published, context, override, now, desk, paused))
         if placed:
             inserted = await tx.fetch(
                 "enrolments_start", command_id, published.id, sequence.type, context, override, now,
-                *(list(column) for column in zip(*(_enrolment_row(one) for one in placed), strict=True)),
+                *(list(column) for column in zip(*(_enrolment_row(one) for one in placed), strict=True)), paused,
             )  # fmt: skip
             won = {row["id"] for row in inserted}
             lost = {one.user_id for one in placed if one.id not in won}
@@ -203,16 +204,18 @@ class Starter:
         context: dict[str, Any],
         override: Channel | None,
         now: datetime,
+        desk: Desk,
+        paused: bool,
     ) -> Placed:
         enrolment_id = uuid7()
         first_at = next_due(published.sequence, 0, now, one.person) or now
-        if first_at > now:
+        if first_at > now or paused:
             return Placed(enrolment_id, user_id, 1, first_at, "active", None, None, None)
         due = DueEnrolment(
             id=enrolment_id, user_id=user_id, step=1, next_at=first_at, version=published.version, override_channel=override,
             context=context,
         )  # fmt: skip
-        return place(due, published, one, now, self._wordings, self._config.dashboard_url, uuid7(), self._available)
+        return place(due, published, one, now, desk, uuid7())
 
     async def work(self) -> bool:
         """One page of the oldest job. True when there may be more."""

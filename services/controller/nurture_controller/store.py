@@ -15,10 +15,12 @@ from nurture_contracts.ids import uuid7
 from nurture_controller.people import Contact, Person
 from nurture_controller.placing import Known, Placed
 
+SCORES = ("overall", "email", "telegram")
 
-async def people(tx: Transaction, ids: Sequence[UUID]) -> dict[UUID, Known]:
-    """Everybody of `ids` who exists."""
-    return {row["id"]: _known(row) for row in await tx.fetch("people", ids)}
+
+async def people(tx: Transaction, ids: Sequence[UUID], now: datetime) -> dict[UUID, Known]:
+    """Everybody of `ids` who exists, with their scores as of `now`."""
+    return {row["id"]: _known(row) for row in await tx.fetch("people", ids, now)}
 
 
 def _known(row: asyncpg.Record) -> Known:
@@ -37,6 +39,7 @@ def _known(row: asyncpg.Record) -> Known:
         attributes=row["attributes"],
         preferred_channel=row["preferred_channel"],
         preferred_time=row["preferred_time"],
+        scores={kind: row[f"{kind}_score"] for kind in SCORES if row[f"{kind}_score"] is not None},
     )
     return Known(person, contacts)
 
@@ -57,6 +60,7 @@ async def save_deliveries(
             (
                 *(d.id, one.id, one.user_id, sequence_types[one.id], d.decision["inputs"]["step"], d.channel),
                 *(d.scheduled_at, now, d.failed_at, d.suppressed_at, d.expired_at, d.reason),
+                *(d.variant, d.tier, d.fallback_of),
             )
             for one, d in rows
         ),

@@ -11,7 +11,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from nurture_controller.sequence import Severity
 from nurture_controller.template_language import FILTERS, LOOP_FIELDS, TESTS
 
-SCALARS = frozenset({"user_name", "first_name", "dashboard_url"})
+SCALARS = frozenset({"user_name", "first_name", "dashboard_url", "telegram_url"})
 USER_FIELDS = frozenset({"first_name", "locale", "timezone", "attributes"})
 SEQUENCE_FIELDS = frozenset({"type", "title", "step"})
 ROOTS = SCALARS | {"user", "context", "sequence"}
@@ -212,7 +212,9 @@ def _of_output(node: nodes.Output, seen: _Seen) -> Iterator[Remark]:
         if open_ended and path not in seen.guarded:
             hint = f'write `{{{{ {path} | default("…") }}}}`'
             yield Remark(child.lineno, f"fails for people without `{path}`", hint, "warning")
-        coded = path == "dashboard_url" or (isinstance(child, nodes.Filter) and child.name == "urlencode")
+        coded = path in ("dashboard_url", "telegram_url") or (
+            isinstance(child, nodes.Filter) and child.name == "urlencode"
+        )
         if _IN_LINK.search(before) and not coded:
             yield Remark(child.lineno, "a value inside a link address is not encoded", "add `| urlencode`", "warning")
         before = ""

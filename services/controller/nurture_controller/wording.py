@@ -7,7 +7,7 @@ from jinja2 import Template
 from msgspec import Struct
 
 from nurture_controller.people import Person
-from nurture_controller.sequence import MessageStep, Sequence
+from nurture_controller.sequence import Sequence, Tier
 from nurture_controller.template_language import BODY, SUBJECT, Environment, MissingValue, NoText, as_url
 from nurture_controller.template_rules import paths, remarks
 
@@ -39,12 +39,15 @@ class _Compiled(Struct, frozen=True):
     asked: frozenset[str]
 
 
+_Key = tuple[Hashable, int, str | None, Tier | None]
+
+
 class Wordings:
-    """Compiled steps, kept by (sequence version, step); the oldest goes when there are more than `keep`."""
+    """Compiled words, kept by (sequence version, step, variant, tier); the oldest goes when there are more than `keep`."""
 
     def __init__(self, keep: int = 1024) -> None:
         self._keep = keep
-        self._compiled: dict[tuple[Hashable, int], _Compiled] = {}
+        self._compiled: dict[_Key, _Compiled] = {}
 
     def render(
         self,
@@ -54,10 +57,18 @@ class Wordings:
         person: Person,
         context: dict[str, Any],
         dashboard_url: str,
+        *,
+        telegram_url: str = "",
+        variant: str | None = None,
+        tier: Tier | None = None,
     ) -> Wording:
-        """Step `number` (from 1) of a version in the words for `person`. Raises WordingFailed for this person only."""
-        compiled = self._compiled.get((sequence_id, number)) or self._compile(sequence_id, sequence, number)
-        values = _values(sequence, number, person, context, dashboard_url)
+        """Step `number` (from 1) of a version in the words for `person`. Raises WordingFailed for this person only.
+
+        `telegram_url` is empty for a person who has a chat already, so that `{% if telegram_url %}` asks for one.
+        """
+        key = (sequence_id, number, variant, tier)
+        compiled = self._compiled.get(key) or self._compile(key, sequence)
+        values = _values(sequence, number, person, context, dashboard_url, telegram_url)
         try:
             subject = "" if compiled.subject is None else _filled(compiled.subject, values)
             body = _filled(compiled.body, values)
@@ -73,23 +84,25 @@ class Wordings:
             raise WordingFailed(f"the template failed with {type(wrong).__name__}") from None
         return Wording(_subject(subject, compiled), _body(body))
 
-    def _compile(self, sequence_id: Hashable, sequence: Sequence, number: int) -> _Compiled:
+    def _compile(self, key: _Key, sequence: Sequence) -> _Compiled:
+        _, number, variant, tier = key
         step = sequence.step(number)
         if step is None:
             raise WordingFailed(f"there is no step {number}")
-        compiled = compiled_step(step)
+        subject, body = step.words(variant, tier)
+        compiled = compiled_words(subject, body)
         while len(self._compiled) >= self._keep:
             del self._compiled[next(iter(self._compiled))]
-        self._compiled[sequence_id, number] = compiled
+        self._compiled[key] = compiled
         return compiled
 
 
-def compiled_step(step: MessageStep) -> _Compiled:
-    """Templates of a step. Checked again here: what is in the database need not have come through publication."""
+def compiled_words(subject: str | None, body: str) -> _Compiled:
+    """Templates of a step's words. Checked again here: what is in the database need not have come through publication."""
     return _Compiled(
-        subject=_template(step.subject, SUBJECT) if step.subject else None,
-        body=_template(step.body, BODY),
-        asked=paths(step.body, BODY) | paths(step.subject or "", SUBJECT),
+        subject=_template(subject, SUBJECT) if subject else None,
+        body=_template(body, BODY),
+        asked=paths(body, BODY) | paths(subject or "", SUBJECT),
     )
 
 
@@ -101,7 +114,7 @@ def _template(source: str, environment: Environment) -> Template:
 
 
 def _values(
-    sequence: Sequence, number: int, person: Person, context: dict[str, Any], dashboard_url: str
+    sequence: Sequence, number: int, person: Person, context: dict[str, Any], dashboard_url: str, telegram_url: str
 ) -> dict[str, Any]:
     name = person.first_name
     return {
@@ -116,6 +129,7 @@ def _values(
         "context": context,
         "sequence": {"type": sequence.type, "title": sequence.title, "step": number},
         "dashboard_url": as_url(dashboard_url),
+        "telegram_url": as_url(telegram_url),
     }
 
 

@@ -5,7 +5,7 @@ grant select on {publish}.sequences to nurture_gateway, nurture_email, nurture_t
 
 create or replace view {publish}.enrolments as
 select e.id, e.command_id, e.user_id, e.sequence_type, s.version as sequence_version, e.step, e.next_at, e.state,
-       e.override_channel as channel, e.context, e.last_delivery_id, e.started_at, e.ended_at, e.ended_reason
+       e.override_channel as channel, e.context, e.last_delivery_id, e.started_at, e.ended_at, e.ended_reason, e.paused
 from controller.enrolments e join controller.sequences s on s.id = e.sequence_id;
 grant select on {publish}.enrolments to nurture_gateway, nurture_scoring;
 
@@ -28,7 +28,8 @@ select d.id, d.user_id, d.sequence_type, d.step::int as message_step, d.channel,
        d.scheduled_at, d.sent_at, d.delivered_at, d.opened_at, d.clicked_at, d.bounced_at, d.complained_at,
        coalesce(d.failed_at, d.bounced_at, d.suppressed_at, d.cancelled_at, d.expired_at, d.unknown_at) as failed_at,
        d.failure_reason, d.id::text as tracking_id, d.attempts::int as attempt_count, 3 as max_attempts,
-       c.params as metadata, d.created_at, d.enrolment_id, d.round::int as round, d.provider_id
+       c.params as metadata, d.created_at, d.enrolment_id, d.round::int as round, d.provider_id, d.variant, d.tier,
+       d.fallback_of
 from controller.deliveries d join controller.delivery_contents c on c.delivery_id = d.id;
 grant select on {publish}.message_deliveries to nurture_gateway, nurture_scoring;
 
@@ -37,8 +38,12 @@ select event_id, delivery_id, provider_id, kind, at, detail, received_at from co
 grant select on {publish}.delivery_events to nurture_gateway, nurture_scoring;
 
 create or replace view {publish}.delivery_decisions as
-select delivery_id, decision from controller.delivery_contents;
+select c.delivery_id, c.decision, f.decision as fallback, f.fallback_id
+from controller.delivery_contents c left join controller.fallbacks f on f.delivery_id = c.delivery_id;
 grant select on {publish}.delivery_decisions to nurture_gateway;
+
+create or replace view {publish}.paused_sequences as select type, at from controller.paused_types;
+grant select on {publish}.paused_sequences to nurture_gateway;
 
 create or replace view {publish}.delivery_counts as
 select sequence_type, step::int as step, channel, status, count(*) as deliveries
@@ -51,4 +56,4 @@ select d.id as delivery_id, d.user_id, d.channel, c.address, c.template, c.subje
 from controller.deliveries d
 join controller.delivery_contents c on c.delivery_id = d.id
 join controller.enrolments e on e.id = d.enrolment_id;
-grant select on {publish}.outbound_messages to nurture_email, nurture_telegram, nurture_gateway;
+grant select on {publish}.outbound_messages to nurture_email, nurture_telegram, nurture_gateway, nurture_scoring;

@@ -49,14 +49,30 @@ select true from cancelled_starts where command_id = $1
 insert into cancelled_starts (command_id, at) values ($1, $2) on conflict do nothing
 
 -- name: people
--- Persons and both contacts of a page of ids, one row a person. A hint for planning: the claim decides again.
+-- Persons, both contacts and scores as of $2, one row a person. A hint for planning: the claim decides again.
 select u.id, u.first_name, u.timezone, u.locale, u.attributes, u.preferred_channel, u.preferred_time,
        e.address as email, e.state as email_state, e.consent as email_consent,
-       t.address as telegram, t.state as telegram_state, t.consent as telegram_consent
+       t.address as telegram, t.state as telegram_state, t.consent as telegram_consent,
+       s.email_score, s.telegram_score, s.overall_score
 from {publish}.users u
 left join {publish}.contacts e on e.user_id = u.id and e.channel = 'email'
 left join {publish}.contacts t on t.user_id = u.id and t.channel = 'telegram'
+left join (
+    select x.user_id, max(x.score) filter (where x.kind = 'email') as email_score,
+           max(x.score) filter (where x.kind = 'telegram') as telegram_score,
+           max(x.score) filter (where x.kind = 'overall') as overall_score
+    from (
+        select g.user_id, g.kind,
+               case when g.blocked then 0
+                    else {publish}.engagement_score_at(g.r, g.n, coalesce(m.r, 0), coalesce(m.n, 0), $2) end::float8 as score
+        from {publish}.engagement_states g left join {publish}.engagement_means m on m.kind = g.kind
+        where g.user_id = any($1::uuid[]) and g.kind in ('overall', 'email', 'telegram')) x
+    group by x.user_id) s on s.user_id = u.id
 where u.id = any($1::uuid[])
+
+-- name: telegram_channel
+-- Whether the second channel can send, and the bot that people can be invited to.
+select ready, bot_username from {publish}.telegram_channel
 
 -- name: enrolments_running_of
 -- Who of these is in this sequence already?
@@ -65,8 +81,8 @@ select user_id, id from enrolments where state = 'active' and sequence_type = $1
 -- name: enrolments_start
 -- A race for the same person and type, or a repeated command, loses quietly; the winner's ids come back.
 insert into enrolments (id, command_id, user_id, sequence_id, sequence_type, step, next_at, state, context, override_channel,
-                        last_delivery_id, started_at, ended_at, ended_reason)
-select u.id, $1, u.user_id, $2, $3, u.step, u.next_at, u.state, $4, $5, u.last_delivery_id, $6, u.ended_at, u.ended_reason
+                        last_delivery_id, started_at, ended_at, ended_reason, paused)
+select u.id, $1, u.user_id, $2, $3, u.step, u.next_at, u.state, $4, $5, u.last_delivery_id, $6, u.ended_at, u.ended_reason, $15
 from unnest($7::uuid[], $8::uuid[], $9::smallint[], $10::timestamptz[], $11::text[], $12::uuid[], $13::timestamptz[], $14::text[])
      as u (id, user_id, step, next_at, state, last_delivery_id, ended_at, ended_reason)
 on conflict do nothing
@@ -78,7 +94,7 @@ select e.id, e.user_id, e.sequence_id, e.sequence_type, e.step, e.next_at, e.con
        d.status as last_status
 from enrolments e left join deliveries d on d.id = e.last_delivery_id
 where e.id = any(array(
-    select id from enrolments where state = 'active' and next_at <= $1 order by next_at limit $2 for update skip locked))
+    select id from enrolments where state = 'active' and not paused and next_at <= $1 order by next_at limit $2 for update skip locked))
 order by e.id
 
 -- name: enrolments_advance
@@ -92,7 +108,22 @@ where e.id = u.id
 
 -- name: enrolments_next_due
 -- How long the ticker may sleep.
-select next_at from enrolments where state = 'active' and next_at is not null order by next_at limit 1
+select next_at from enrolments where state = 'active' and not paused and next_at is not null order by next_at limit 1
+
+-- name: type_paused
+-- A start while its type is held waits with the others.
+select true from paused_types where type = $1
+
+-- name: type_hold
+-- Starts from now on are held as well.
+insert into paused_types (type, at) values ($1, $2) on conflict do nothing
+
+-- name: type_release
+delete from paused_types where type = $1
+
+-- name: enrolments_hold
+-- Held where they are; what came due meanwhile is judged by its lateness when it is let go.
+update enrolments set paused = $2 where state = 'active' and sequence_type = $1 and paused <> $2
 
 -- name: enrolments_cancel
 -- Ends what runs; deliveries already planned are dropped by the channel's claim, which asks the enrolment.
@@ -103,9 +134,10 @@ returning id
 -- name: deliveries_plan
 -- One row a delivery; the unique key makes a second plan of the same step impossible.
 insert into deliveries (id, enrolment_id, user_id, sequence_type, step, channel, scheduled_at, created_at, failed_at, suppressed_at,
-                        expired_at, failure_reason)
+                        expired_at, failure_reason, variant, tier, fallback_of)
 select u.* from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::smallint[], $6::text[], $7::timestamptz[],
-                       $8::timestamptz[], $9::timestamptz[], $10::timestamptz[], $11::timestamptz[], $12::text[]) as u
+                       $8::timestamptz[], $9::timestamptz[], $10::timestamptz[], $11::timestamptz[], $12::text[],
+                       $13::text[], $14::text[], $15::uuid[]) as u
 
 -- name: contents_plan
 -- The frozen words and the decision that led to them.
@@ -172,6 +204,26 @@ set sent_at = least(d.sent_at, t.sent_at), delivered_at = least(d.delivered_at, 
     provider_id = least(d.provider_id, t.provider_id), attempts = greatest(d.attempts, t.attempts)
 from told t join held h on h.id = t.id
 where d.id = h.id
+
+-- name: failures
+-- Which of these were failures that nobody has judged yet; their enrolments are held so that no step is planned meanwhile.
+select d.id, d.channel, d.step, d.scheduled_at, d.fallback_of is not null as is_fallback,
+       coalesce(d.delivered_at, d.opened_at, d.clicked_at) is not null as evidence,
+       e.id as enrolment_id, e.user_id, e.sequence_id, e.sequence_type, e.override_channel, e.context,
+       e.last_delivery_id = d.id as current, e.state in ('active', 'completed') as running
+from deliveries d join enrolments e on e.id = d.enrolment_id
+where d.id = any($1::uuid[]) and not exists (select from fallbacks f where f.delivery_id = d.id)
+order by e.id for update of e
+
+-- name: fallbacks_note
+-- One verdict a failure, with its reasons.
+insert into fallbacks (delivery_id, fallback_id, at, decision)
+select u.* from unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::jsonb[]) as u on conflict do nothing
+
+-- name: enrolments_follow
+-- The step goes on with its fallback: the next one waits for that.
+update enrolments e set last_delivery_id = u.delivery_id
+from unnest($1::uuid[], $2::uuid[]) as u (id, delivery_id) where e.id = u.id
 
 -- name: topology_floors
 -- Where each consumer stood when all was well.

@@ -1,0 +1,9 @@
+"""The order of the whole suite: what takes longest begins first, so that nobody waits for it at the end."""
+
+import pytest
+
+LONG = ("test_at_speed_1440", "test_the_loop_closes")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not item.name.startswith(LONG))
