@@ -4,4 +4,4 @@ from nurture_chassis.settings import ServiceSettings
 
 
 class Config(ServiceSettings, kw_only=True, frozen=True):
-    """Nothing of its own yet."""
+    """Nothing of its own."""

@@ -1,0 +1,107 @@
+"""Pure: how much of an answer a message got, 0 to 1, from the signals that came back for it.
+
+The credit is the greatest of weight × human confidence over the signals, after those that only a machine can have made
+are told apart. It is a function of the set of signals, so their order and repetition change nothing, and a signal that
+is judged anew (a burst becomes visible with its third link) takes its credit back.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+from msgspec import Struct
+from nurture_contracts.events import EventKind, Observation
+from nurture_contracts.events import Signal as Maker
+
+Answer = Literal["opened", "clicked", "pressed", "replied"]
+
+WEIGHT: dict[EventKind, float] = {"replied": 1.0, "pressed": 1.0, "clicked": 1.0, "opened": 0.2}
+VERIFIED = frozenset({"replied", "pressed"})
+"""The messenger itself vouches that a person did these."""
+CONFIDENCE: dict[Maker, float] = {"human": 0.6, "unknown": 0.3, "machine": 0.0}
+TOO_SOON = 7.0
+"""Seconds after delivery within which nobody has read a message: what comes earlier is a scanner."""
+BURST_LINKS = 3
+BURST_SECONDS = 2.0
+KEPT = 32
+"""Signals kept per message: the strongest, then the earliest, so that what is kept does not depend on order either."""
+
+
+class Signal(Struct, frozen=True, kw_only=True):
+    """Something that came back for a message; `at` in Unix seconds."""
+
+    kind: Answer
+    at: float
+    signal: Maker = "unknown"
+    link: str | None = None
+
+
+def of_observation(item: Observation) -> Signal | None:
+    """None for what is no answer. A provider's own `opened` says neither who nor what opened it and counts nothing."""
+    if item.kind not in WEIGHT or (item.kind == "opened" and item.provider_id is not None):
+        return None
+    return Signal(kind=item.kind, at=item.at.timestamp(), signal=item.signal, link=item.link)  # type: ignore[arg-type]
+
+
+def keep(signals: Iterable[Signal]) -> tuple[Signal, ...]:
+    """The signals without repetitions, at most `KEPT`, in an order of their own."""
+    found = set(signals)
+    return tuple(sorted(found, key=_rank)[:KEPT])
+
+
+def _rank(signal: Signal) -> tuple[float, float, str, str, str]:
+    return (-_possible(signal), signal.at, signal.kind, signal.link or "", signal.signal)
+
+
+def _possible(signal: Signal) -> float:
+    return WEIGHT[signal.kind] * (1.0 if signal.kind in VERIFIED else CONFIDENCE[signal.signal])
+
+
+def credits(signals: Sequence[Signal], delivered_at: float) -> list[float]:
+    """What each signal is worth, in their order."""
+    burst = _bursts(signals)
+    return [
+        0.0
+        if signal.kind not in VERIFIED and (signal.at < delivered_at + TOO_SOON or signal in burst)
+        else _possible(signal)
+        for signal in signals
+    ]
+
+
+def _bursts(signals: Sequence[Signal]) -> set[Signal]:
+    clicks = [signal for signal in signals if signal.kind == "clicked"]
+    if len(clicks) < BURST_LINKS:
+        return set()
+    clicks.sort(key=lambda signal: signal.at)
+    found: set[Signal] = set()
+    first = 0
+    for last, click in enumerate(clicks):
+        while click.at - clicks[first].at > BURST_SECONDS:
+            first += 1
+        window = clicks[first : last + 1]
+        if len({one.link for one in window}) >= BURST_LINKS:
+            found.update(window)
+    return found
+
+
+def credit(signals: Sequence[Signal], delivered_at: float | None, goal_at: float | None = None) -> float:
+    """The credit of a message; nothing before its delivery is known, everything when it led to a goal."""
+    if delivered_at is None:
+        return 0.0
+    if goal_at is not None:
+        return 1.0
+    return max(credits(signals, delivered_at), default=0.0)
+
+
+def stored(signals: Sequence[Signal], delivered_at: float | None) -> list[dict[str, Any]]:
+    """The signals as their row keeps them, with what each is worth beside it."""
+    worth = credits(signals, delivered_at) if delivered_at is not None else [0.0] * len(signals)
+    return [
+        {"kind": one.kind, "at": one.at, "signal": one.signal, "credit": value}
+        | ({"link": one.link} if one.link else {})
+        for one, value in zip(signals, worth, strict=True)
+    ]
+
+
+def read(rows: Iterable[dict[str, Any]]) -> tuple[Signal, ...]:
+    """Signals as their row kept them."""
+    return tuple(Signal(kind=row["kind"], at=row["at"], signal=row["signal"], link=row.get("link")) for row in rows)

@@ -1,0 +1,41 @@
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # for `tests.servers`, however pytest was started
+
+from scoring_stand import Stand, standing
+
+from tests.servers import Cluster, embedded_nats, embedded_postgres
+
+Play = Callable[[Callable[[Stand], Awaitable[None]]], None]
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    with embedded_postgres() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def nats_url() -> Iterator[str]:
+    with embedded_nats() as url:
+        yield url
+
+
+@pytest.fixture
+def play(cluster: Cluster) -> Iterator[Play]:
+    """Runs a scene in an event loop of its own, on a database of its own."""
+    with cluster.migrated() as url:
+
+        def run(scene: Callable[[Stand], Awaitable[None]]) -> None:
+            async def whole() -> None:
+                async with asyncio.timeout(90), standing(url) as stand:
+                    await scene(stand)
+
+            asyncio.run(whole())
+
+        yield run
