@@ -1,7 +1,7 @@
 """The published sequences: the database is the truth, TOML the way in and out, this a cache of versions that never change."""
 
 from importlib.resources import files
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -12,18 +12,10 @@ from nurture_contracts.base import Instant
 from nurture_contracts.ids import uuid7
 
 from nurture_controller.linting import publishable
-from nurture_controller.sequence import Sequence, SequenceInvalid, definition, from_definition
+from nurture_controller.sequence import Published, SequenceInvalid, definition, from_definition
 from nurture_controller.sequence_toml import parse
 
 log = structlog.get_logger()
-
-
-class Published(NamedTuple):
-    """One immutable version."""
-
-    id: UUID
-    version: int
-    sequence: Sequence
 
 
 class Library:

@@ -7,7 +7,6 @@ from uuid import UUID
 
 from nurture_contracts.base import Channel
 
-from nurture_controller.library import Published
 from nurture_controller.people import Contacts, Person
 from nurture_controller.planning import (
     Complete,
@@ -23,7 +22,7 @@ from nurture_controller.planning import (
     next_due,
     plan,
 )
-from nurture_controller.sequence import Button
+from nurture_controller.sequence import Button, Published
 from nurture_controller.wording import WordingFailed, Wordings
 
 

@@ -4,7 +4,8 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
+from uuid import UUID
 
 import msgspec
 from msgspec import Struct
@@ -131,6 +132,14 @@ class Sequence(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, om
     def lateness_of(self, step: Step) -> timedelta:
         """How late a step may go out before it expires."""
         return duration(step.max_lateness or self.max_lateness)
+
+
+class Published(NamedTuple):
+    """One immutable version."""
+
+    id: UUID
+    version: int
+    sequence: Sequence
 
 
 @lru_cache(maxsize=1024)

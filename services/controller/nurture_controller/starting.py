@@ -15,9 +15,10 @@ from nurture_contracts.ids import uuid7
 from nurture_controller.commands import answered, settle
 from nurture_controller.config import Config
 from nurture_controller.desks import Desks
-from nurture_controller.library import Library, Published
+from nurture_controller.library import Library
 from nurture_controller.placing import Desk, Known, Placed, place
 from nurture_controller.planning import DueEnrolment, Refusal, Send, first_refusal, next_due, plan
+from nurture_controller.sequence import Published
 from nurture_controller.store import people, save_deliveries
 
 log = structlog.get_logger()

@@ -50,11 +50,12 @@ class DeliveryPage(Struct):
 
 
 class DeliveryShown(Struct):
-    """A delivery, its timeline and the decision that led to it."""
+    """A delivery, its timeline, the decision that led to it, and the verdict on a fallback if it failed."""
 
     delivery: dict[str, Any]
     events: list[dict[str, Any]]
     decision: dict[str, Any] | None
+    fallback: dict[str, Any] | None
 
 
 Filter = Annotated[str | None, QueryParameter(required=False, max_length=100)]
@@ -130,4 +131,5 @@ async def show_delivery(room: TheRoom, delivery_id: FromPath[UUID]) -> dict[str,
         "delivery": delivery,
         "events": [row["event"] for row in events],
         "decision": decision["decision"] if decision else None,
+        "fallback": decision["fallback"] if decision else None,
     }

@@ -9,7 +9,7 @@ from litestar import Request, Response, get, post
 from litestar.params import PathParameter, QueryParameter
 from msgspec import Struct
 from nurture_chassis.outbox import Saying
-from nurture_contracts.commands import PublishSequence
+from nurture_contracts.commands import PauseSequence, PublishSequence
 
 from nurture_gateway.api.access import TheRoom
 from nurture_gateway.api.described import IdempotencyKey, made, problems, raw_body
@@ -54,6 +54,15 @@ class Linted(Struct):
 
     command_id: UUID
     findings: list[Any]
+
+
+class Held(Struct):
+    """How many running enrolments were held, or let go on."""
+
+    command_id: UUID
+    type: str
+    paused: bool
+    enrolments: int
 
 
 class Text(Struct, forbid_unknown_fields=True):
@@ -183,3 +192,54 @@ async def publish_sequence(
 ) -> Response[Any]:
     """Publish the next version."""
     return await _submit(request, room, dry_run=False)
+
+
+async def _pause(request: Request[Any, Any, Any], room: Room, type_name: str, paused: bool) -> Response[Any]:
+    async def draft(_tx: Saying, command_id: UUID) -> Draft:
+        message = PauseSequence(command_id=command_id, at=room.clock.now(), sequence_type=type_name, paused=paused)
+        return Draft("pause", {"sequence_type": type_name, "paused": paused}, message)
+
+    return await submit(request, room, draft)
+
+
+_HELD_RESPONSES = {
+    200: made(Held, "Done"),
+    202: made(Accepted, "The controller is away; see the status URL"),
+    **problems(404, 422),
+}
+
+
+@post(
+    "/sequences/{type_name:str}/pause",
+    tags=["Sequences"],
+    summary="Pause a sequence",
+    description="Everybody in it stays where they are, and who is started meanwhile waits with them. Nobody is lost.",
+    status_code=200,
+    responses=_HELD_RESPONSES,
+)
+async def pause_sequence(
+    request: Request[Any, Any, Any],
+    room: TheRoom,
+    type_name: Annotated[str, PathParameter(description="The sequence's type.", max_length=100)],
+    idempotency_key: IdempotencyKey = None,
+) -> Response[Any]:
+    """Hold a sequence."""
+    return await _pause(request, room, type_name, True)
+
+
+@post(
+    "/sequences/{type_name:str}/resume",
+    tags=["Sequences"],
+    summary="Resume a sequence",
+    description="Steps that came due meanwhile go out, or expire where they are later than their `max_lateness`.",
+    status_code=200,
+    responses=_HELD_RESPONSES,
+)
+async def resume_sequence(
+    request: Request[Any, Any, Any],
+    room: TheRoom,
+    type_name: Annotated[str, PathParameter(description="The sequence's type.", max_length=100)],
+    idempotency_key: IdempotencyKey = None,
+) -> Response[Any]:
+    """Let a sequence go on."""
+    return await _pause(request, room, type_name, False)
