@@ -258,3 +258,23 @@ order by at desc, id desc limit $3
 -- name: dead_letter_room
 -- Whose letter is it?
 select room from {publish}.dead_letters where id = $1
+
+-- name: known_events
+-- Which of these have been recorded; one that is still under way is recognised by the scoring room.
+select event_id from {publish}.engagement_events where event_id = any($1::uuid[])
+
+-- name: person_scores
+-- Scores by the clock of $2; the views show them as of the last event.
+select k.kind as score_type,
+    case when s.blocked then 0 else {publish}.engagement_score_at(s.r, s.n, m.r, m.n, $2) end as score,
+    coalesce(e.factors, jsonb_build_object('blocked', false, 'last', '[]'::jsonb)
+        || case when k.kind in ('attendance', 'commitment') then '{"events": 0}' else '{"messages": 0}'::jsonb end)
+    || jsonb_build_object(
+        'r', round((coalesce(s.r, 0) / {publish}.engagement_weight_at($2))::numeric, 4),
+        'n', round((coalesce(s.n, 0) / {publish}.engagement_weight_at($2))::numeric, 4),
+        'mean', round({publish}.engagement_mean_at(m.r, m.n, $2)::numeric, 4)) as factors
+from unnest(array['overall', 'email', 'telegram', 'attendance', 'commitment']) with ordinality as k(kind, place)
+join {publish}.engagement_means m on m.kind = k.kind
+left join {publish}.engagement_states s on s.user_id = $1 and s.kind = k.kind
+left join {publish}.engagement_scores e on e.user_id = $1 and e.score_type = k.kind
+order by k.place
