@@ -1,7 +1,7 @@
 """The telegram room.
 
-hears  SendTelegrams
-says   TelegramsSettled
-owns   schema telegram: pages
-needs  PostgreSQL, NATS
+hears  SendTelegrams, TrackingHit (Telegram's), TelegramUpdatesReceived
+says   TelegramsSettled, TelegramsObserved, ChatsChanged
+owns   schema telegram: pages, claims, chats, refusals, links; all attempts at a Telegram message; the bot's updates
+needs  PostgreSQL (reads outbound_messages, contacts, users, telegram_inbox), NATS, the Bot API or whatever speaks it
 """

@@ -1,7 +1,46 @@
 """What the telegram room is told."""
 
-from nurture_chassis.settings import ServiceSettings
+import re
+from typing import Literal
+
+from nurture_chassis.settings import Secret, ServiceSettings, SettingsError
+
+_TOKEN = re.compile(r"[0-9]{1,20}:[A-Za-z0-9_-]{1,200}")
+_SECRET = re.compile(r"[A-Za-z0-9_-]{1,256}")
 
 
 class Config(ServiceSettings, kw_only=True, frozen=True):
-    """Nothing of its own yet: the channel is off until a bot token can be given."""
+    """Without a bot token the channel is off. The rate is in messages per second over all chats."""
+
+    telegram_bot_token: Secret = Secret("")
+    telegram_api_url: str = "https://api.telegram.org"
+    telegram_updates: Literal["poll", "webhook", "off"] = "poll"
+    telegram_webhook_secret: Secret = Secret("")
+    telegram_concurrency: int = 4
+    telegram_rate_limit: float = 30.0
+
+    def check(self) -> "Config":
+        """Raises SettingsError for values that would fail only later, message by message."""
+        if not self.telegram_bot_token:
+            return self
+        if not _TOKEN.fullmatch(self.telegram_bot_token.reveal()):
+            raise SettingsError("TELEGRAM_BOT_TOKEN: it takes a token as @BotFather gives it, digits:letters")
+        if not self.telegram_api_url.startswith(("http://", "https://")):
+            raise SettingsError("TELEGRAM_API_URL: it takes an http or https address")
+        if self.telegram_rate_limit <= 0 or not 1 <= self.telegram_concurrency <= 100:
+            raise SettingsError("TELEGRAM_RATE_LIMIT takes a rate above 0, TELEGRAM_CONCURRENCY a number from 1 to 100")
+        if self.telegram_updates == "webhook":
+            if not _SECRET.fullmatch(self.telegram_webhook_secret.reveal()):
+                raise SettingsError(
+                    "TELEGRAM_WEBHOOK_SECRET: with TELEGRAM_UPDATES=webhook it takes 1 to 256 letters, digits, _ and -"
+                )
+            if not self.public_url.startswith("https://") and not self.nurture_sandbox:
+                raise SettingsError(
+                    "PUBLIC_URL: Telegram calls webhooks over https only; use it, or TELEGRAM_UPDATES=poll"
+                )
+        return self
+
+    @property
+    def bot_id(self) -> int:
+        """The number of the bot, which is the public part of its token; 0 without one."""
+        return int(self.telegram_bot_token.reveal().partition(":")[0] or 0)

@@ -1,32 +1,51 @@
-"""A send command is a page; while the channel is off every member of it is refused, once, with that reason."""
+"""What the room hears: pages to send, hits on tracked links, updates that came over HTTP."""
 
-from nurture_chassis.clock import Clock
+from collections.abc import Callable
+
+from nurture_chassis.bus import Refused
 from nurture_chassis.outbox import Outbox
 from nurture_contracts.commands import SendTelegrams
-from nurture_contracts.events import Settlement, TelegramsSettled
+from nurture_contracts.events import Hit, Observation, TelegramsObserved, TelegramUpdatesReceived, TrackingHit
 
-CHANNEL_OFF = "channel_off"
+from nurture_telegram.conversations import Effects
+from nurture_telegram.inbox import Inbox
+from nurture_telegram.store import Store
 
 
 class Handlers:
-    """The messages that this room hears."""
+    """`wake` tells whoever works on waiting deliveries; `tell` answers people, or does not where another bot does."""
 
-    def __init__(self, outbox: Outbox, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, outbox: Outbox, inbox: Inbox, wake: Callable[[], None], tell: Callable[[Effects], None]
+    ) -> None:
+        self._store = store
         self._outbox = outbox
-        self._clock = clock
+        self._inbox = inbox
+        self._wake = wake
+        self._tell = tell
 
     async def send(self, page: SendTelegrams) -> None:
-        """Answer for every member; a page that comes again was answered already."""
-        async with self._outbox.transaction() as tx:
-            if not await tx.execute("page_take", page.page_id, page.items):
-                return
-            now = self._clock.now()
-            tx.say(
-                TelegramsSettled(
-                    claim_id=page.page_id,
-                    items=[
-                        Settlement(delivery_id=item, outcome="rejected", at=now, attempt=0, reason=CHANNEL_OFF)
-                        for item in page.items
-                    ],
-                )
-            )
+        """Keep the page; from here on rows and leases drive the sending."""
+        if page.items:
+            await self._store.take_page(page.page_id, page.items)
+            self._wake()
+
+    async def tracking(self, page: TrackingHit) -> None:
+        """Say what was clicked in Telegram messages; mails are another room's."""
+        hits = [hit for hit in page.items if hit.channel == "telegram" and not hit.test]
+        if hits:
+            async with self._outbox.transaction() as tx:
+                tx.say(TelegramsObserved(items=[_observation(hit) for hit in hits]))
+
+    async def updates(self, page: TelegramUpdatesReceived) -> None:
+        """Handle updates from the webhook, or passed on by another bot. Raises Refused when the page is not there."""
+        items = await self._inbox.page(page.page_id)
+        if items is None:
+            raise Refused(f"there is no inbound page {page.page_id}; pages are kept 35 days")
+        self._tell(await self._inbox.take(items))
+
+
+def _observation(hit: Hit) -> Observation:
+    return Observation(
+        event_id=hit.event_id, kind=hit.kind, at=hit.at, delivery_id=hit.delivery_id, link=hit.link, signal=hit.signal
+    )

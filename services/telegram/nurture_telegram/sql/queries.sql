@@ -1,5 +1,254 @@
 -- The telegram room's questions.
 
+-- ── sending ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
 -- name: page_take
--- 0 rows: this page was taken before.
-insert into pages (id, members) values ($1, $2) on conflict do nothing
+-- A page that comes again is known by its id, a delivery that comes in another page by its own.
+with page as (
+    insert into pages (id, members) values ($1, $2) on conflict do nothing returning members
+)
+insert into claims (delivery_id) select distinct m from page, unnest(page.members) m order by m on conflict do nothing
+
+-- name: look
+-- The idle tick's only statement: how much can be claimed (up to a volley), and is the channel parked (seconds)?
+select (select count(*) from (select from claims where state = 'waiting' and next_at <= now() limit $2) as due) as due,
+    (select extract(epoch from parked_until - clock_timestamp())::float8 from pace
+     where account = $1 and parked_until > clock_timestamp()) as parked
+
+-- name: slots_reserve
+-- $3 slots in a row for one volley, for all replicas, no burst. Returns the seconds to wait for the first.
+insert into pace as p (account, next_at, interval_seconds)
+values ($1, clock_timestamp() + make_interval(secs => $2::float8 * $3::int), $2::float8)
+on conflict (account) do update
+set interval_seconds = excluded.interval_seconds,
+    next_at = greatest(p.next_at, clock_timestamp(), coalesce(p.parked_until, clock_timestamp()))
+        + make_interval(secs => $2::float8 * $3::int)
+returning greatest(0, extract(epoch from next_at - make_interval(secs => $2::float8 * $3::int) - clock_timestamp()))::float8
+
+-- name: claim_volley
+-- One statement, so one snapshot: what is due, with consent checked as the rule; one message a chat, and only chats
+-- whose own pace allows it (the upsert's row lock decides between replicas). Those that fell out are settled here.
+-- $1 how many, $2 lease in seconds, $3 business time, $4 seconds between two messages to a chat, $5 account.
+with candidates as materialized (
+    select delivery_id, next_at from claims
+    where state = 'waiting' and next_at <= now()
+        and not exists (select from pace where account = $5 and parked_until > clock_timestamp())
+    order by next_at, delivery_id limit $1::int * 4 for update skip locked
+), checked as materialized (
+    select k.delivery_id, k.next_at, o.user_id, coalesce(h.moved_to, o.address) as chat_id, o.body, o.params,
+        case
+            when o.delivery_id is null then 'rejected/missing'
+            when not o.enrolment_active then 'suppressed/cancelled'
+            when exists (select from refusals r where r.chat_id in (o.address, h.moved_to)) then 'suppressed/refused'
+            when c.user_id is null then 'suppressed/no_contact'
+            when c.consent <> 'granted' then 'suppressed/refused'
+            when c.state <> 'ok' then 'suppressed/' || c.state
+            when h.user_id <> o.user_id or h.state = 'replaced' and h.moved_to is null then 'suppressed/chat_changed'
+            when h.state in ('blocked', 'gone') then 'suppressed/' || h.state
+            when m.state in ('blocked', 'gone') then 'suppressed/' || m.state
+            when o.expires_at < $3::timestamptz then 'expired/too_late'
+        end as fell
+    from candidates k
+    left join {publish}.outbound_messages o on o.delivery_id = k.delivery_id
+    left join {publish}.contacts c on c.user_id = o.user_id and c.channel = 'telegram'
+    left join chats h on h.chat_id = o.address
+    left join chats m on m.chat_id = h.moved_to
+), chosen as materialized (
+    select * from (
+        select distinct on (chat_id) delivery_id, chat_id, next_at from checked
+        where fell is null order by chat_id, next_at, delivery_id
+    ) as firsts order by next_at, delivery_id limit $1
+), paced as (
+    insert into chat_pace as p (chat_id, next_at)
+    select chat_id, now() + make_interval(secs => $4) from chosen order by chat_id
+    on conflict (chat_id) do update set next_at = excluded.next_at where p.next_at <= now()
+    returning chat_id
+), taken as (
+    update claims c
+    set state = 'sending', attempt = c.attempt + 1, lease_until = now() + make_interval(secs => $2), claimed_at = now(),
+        user_id = k.user_id, chat_id = k.chat_id
+    from chosen join paced using (chat_id) join checked k using (delivery_id)
+    where c.delivery_id = chosen.delivery_id
+    returning c.delivery_id, c.attempt, c.plain, c.moved, c.user_id, c.chat_id
+), fallen as (
+    update claims c set state = 'settled', outcome = split_part(k.fell, '/', 1), reason = split_part(k.fell, '/', 2),
+        settled_at = now()
+    from checked k where c.delivery_id = k.delivery_id and k.fell is not null
+    returning c.delivery_id, c.attempt, c.outcome, c.reason
+), later as (
+    -- Another message of the same chat is on its way; without this the tick would look at these again and again.
+    update claims c set next_at = now() + make_interval(secs => $4)
+    from checked k
+    where c.delivery_id = k.delivery_id and k.fell is null and k.chat_id in (select chat_id from chosen)
+        and k.delivery_id not in (select chosen.delivery_id from chosen join paced using (chat_id))
+)
+select t.delivery_id, t.attempt, t.plain, t.moved, t.user_id, t.chat_id, k.body, k.params, null as outcome, null as reason
+from taken t join checked k using (delivery_id)
+union all
+select delivery_id, attempt, false, false, null, null, null, null, outcome, reason from fallen
+order by delivery_id
+
+-- name: settle
+-- Only who claimed it last may write an end; a late one counts if it proves that the message arrived after all.
+update claims c
+set state = 'settled', outcome = r.outcome, reason = r.reason, provider_id = r.provider_id, lease_until = null, settled_at = now()
+from unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[]) as r(id, attempt, outcome, reason, provider_id)
+where c.delivery_id = r.id and c.attempt = r.attempt
+    and (c.state = 'sending' or (c.state = 'settled' and c.outcome = 'unknown' and r.outcome = 'accepted'))
+returning c.delivery_id
+
+-- name: try_again
+-- Certainly not sent: back among the waiting.
+update claims c
+set state = 'waiting', lease_until = null, next_at = now() + make_interval(secs => r.wait), plain = c.plain or r.plain,
+    moved = c.moved or r.moved
+from unnest($1::uuid[], $2::int[], $3::float8[], $4::boolean[], $5::boolean[]) as r(id, attempt, wait, plain, moved)
+where c.delivery_id = r.id and c.attempt = r.attempt and c.state = 'sending'
+returning c.delivery_id
+
+-- name: chats_hold
+-- Telegram asked for patience with a chat.
+insert into chat_pace as p (chat_id, next_at)
+select chat_id, now() + make_interval(secs => wait) from unnest($1::text[], $2::float8[]) as r(chat_id, wait) order by 1
+on conflict (chat_id) do update set next_at = greatest(p.next_at, excluded.next_at)
+
+-- name: chats_mark
+-- What a refusal said about a chat.
+insert into chats as h (chat_id, user_id, state)
+select * from unnest($1::text[], $2::uuid[], $3::text[]) as r(chat_id, user_id, state) order by 1
+on conflict (chat_id) do update set state = excluded.state where h.state = 'ok' and h.user_id = excluded.user_id
+
+-- name: chat_move
+-- The old id leads to the new one from now on; a refusal moves along.
+with refused as (
+    insert into refusals (chat_id) select $2 from refusals where chat_id = $1 on conflict do nothing
+), made as (
+    insert into chats (chat_id, user_id) values ($2, $3) on conflict do nothing
+)
+insert into chats (chat_id, user_id, state, moved_to) values ($1, $3, 'replaced', $2)
+on conflict (chat_id) do update set state = 'replaced', moved_to = excluded.moved_to
+
+-- name: reap
+-- Whoever claimed these is gone or too late: the message may have arrived, and nobody can tell.
+update claims set state = 'settled', outcome = 'unknown', reason = 'worker_lost', lease_until = null, settled_at = now()
+where delivery_id = any(array(
+    select delivery_id from claims where state = 'sending' and lease_until < now() limit 500 for update skip locked))
+returning delivery_id, attempt
+
+-- name: refuse_waiting
+-- The channel is off: nothing waits for it.
+update claims set state = 'settled', outcome = 'rejected', reason = $1, settled_at = now()
+where delivery_id = any(array(select delivery_id from claims where state = 'waiting' limit 500 for update skip locked))
+returning delivery_id, attempt
+
+-- name: links_keep
+-- Links exist before the message that carries them leaves; most are known to this process already.
+insert into links (id, url) select * from unnest($1::text[], $2::text[]) on conflict do nothing
+
+-- ── what people do ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+-- name: inbound_page
+-- Updates that came over HTTP, as the gateway stored them.
+select items from {publish}.telegram_inbox where page_id = $1
+
+-- name: updates_see
+-- The ones that nobody has handled yet; a second handler waits here for the first, then finds them seen.
+insert into seen_updates (bot_id, update_id) select $1, id from unnest($2::bigint[]) id order by id
+on conflict do nothing returning update_id
+
+-- name: tokens_take
+-- A token is taken once, whoever comes at the same moment. Returns those that were taken now.
+insert into used_tokens (hash, chat_id) select * from unnest($1::bytea[], $2::text[]) as r(hash, chat_id) order by 1
+on conflict do nothing returning hash
+
+-- name: tokens_used
+-- By which chats, before.
+select hash, chat_id from used_tokens where hash = any($1::bytea[])
+
+-- name: people_known
+-- A token may outlive its person.
+select id from {publish}.users where id = any($1::uuid[])
+
+-- name: chats_known
+-- Whose chats these are, also those that came by an import; their state; the message that was last sent to them.
+select w.chat_id, coalesce(h.user_id, c.user_id) as user_id, coalesce(h.state, 'ok') as state,
+    exists (select from refusals r where r.chat_id = w.chat_id) as refused,
+    (select k.delivery_id from claims k
+     where k.chat_id = w.chat_id and (k.state = 'sending' or k.outcome in ('accepted', 'unknown'))
+     order by k.claimed_at desc limit 1) as latest
+from unnest($1::text[]) as w(chat_id)
+left join chats h on h.chat_id = w.chat_id
+left join {publish}.contacts c on c.channel = 'telegram' and c.address = w.chat_id and h.chat_id is null
+
+-- name: messages_known
+-- Which deliveries these messages are.
+select provider_id, delivery_id from claims where provider_id = any($1::text[])
+
+-- name: chats_save
+-- Chats as they are now. $4: linked in this moment.
+insert into chats as h (chat_id, user_id, state, linked_at)
+select r.chat_id, r.user_id, r.state, case when r.linked then now() end
+from unnest($1::text[], $2::uuid[], $3::text[], $4::boolean[]) as r(chat_id, user_id, state, linked) order by 1
+on conflict (chat_id) do update set user_id = excluded.user_id, state = excluded.state,
+    linked_at = coalesce(excluded.linked_at, h.linked_at),
+    moved_to = case when excluded.linked_at is null then h.moved_to end
+
+-- name: chats_replace
+-- A person has one chat: the one linked last.
+update chats set state = 'replaced' where user_id = any($1::uuid[]) and chat_id <> all($2::text[]) and state <> 'replaced'
+
+-- name: refusals_keep
+-- Said once is enough.
+insert into refusals (chat_id) select * from unnest($1::text[]) as r(chat_id) order by 1 on conflict do nothing
+
+-- name: refusals_drop
+-- Linking again is a new word.
+delete from refusals where chat_id = any($1::text[])
+
+-- name: offset_find
+-- Where to go on. After days of silence update ids begin anew anywhere, so an old offset is worth nothing.
+select next_id from poll_offsets where bot_id = $1 and moved_at > now() - interval '5 days'
+
+-- name: offset_move
+-- In the transaction of what the updates caused.
+insert into poll_offsets as o (bot_id, next_id) values ($1, $2)
+on conflict (bot_id) do update set next_id = excluded.next_id, moved_at = now()
+
+-- ── the channel ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+-- name: bot_save
+-- Whether the token is a bot's, and which one's.
+insert into channel as c (one, ready, bot_username, updates, bot_problem) values (true, $1, $2, $3, $4)
+on conflict (one) do update set ready = excluded.ready, bot_username = coalesce(excluded.bot_username, c.bot_username),
+    updates = excluded.updates, bot_problem = excluded.bot_problem, checked_at = now(),
+    updates_problem = case when c.updates = excluded.updates then c.updates_problem end
+
+-- name: updates_problem
+-- What keeps updates from coming; only a change writes.
+insert into channel as c (one, updates, updates_problem) values (true, $1, $2)
+on conflict (one) do update set updates_problem = excluded.updates_problem
+where c.updates_problem is distinct from excluded.updates_problem
+
+-- name: prune
+-- Inbox rows outlive every stream; after 35 days nothing can bring their pages back.
+with old_pages as (
+    delete from pages where id in (select id from pages where received_at < now() - interval '35 days' limit $1) returning 1
+), old_claims as (
+    delete from claims where delivery_id in (
+        select delivery_id from claims where state = 'settled' and settled_at < now() - interval '35 days' limit $1)
+    returning 1
+), old_updates as (
+    delete from seen_updates where (bot_id, update_id) in (
+        select bot_id, update_id from seen_updates where at < now() - interval '35 days' limit $1)
+    returning 1
+), old_tokens as (
+    delete from used_tokens where hash in (
+        select hash from used_tokens where used_at < now() - interval '35 days' limit $1)
+    returning 1
+), old_pace as (
+    delete from chat_pace where chat_id in (
+        select chat_id from chat_pace where next_at < now() - interval '1 day' limit $1)
+    returning 1
+)
+select (select count(*) from old_pages) + (select count(*) from old_claims) + (select count(*) from old_updates)
+    + (select count(*) from old_tokens) + (select count(*) from old_pace) as gone

@@ -1,0 +1,245 @@
+"""Sends what is due, in volleys: is there work, slots, one transaction that settles the last volley and marks the next
+as being sent, then the calls.
+
+What is marked and never settled may have arrived, so it is not sent again: a sender that dies leaves at most a volley
+of messages of which nobody knows, and the reaper says so. Any number of senders may run.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import structlog
+from nurture_chassis.clock import Clock
+from nurture_chassis.database import UNREACHABLE
+from nurture_chassis.pace import Pace
+from prometheus_client import Counter, Gauge, Histogram
+
+from nurture_telegram.attempts import PARKED, Again, Claim, Settle, decide
+from nurture_telegram.bot_api import TOTAL_SECONDS
+from nurture_telegram.rendering import Renderer, Text, Unrenderable
+from nurture_telegram.store import Ended, Store, Volley
+from nurture_telegram.verdicts import Answer, Verdict, read
+
+log = structlog.get_logger()
+CALLS = Counter("nurture_telegram_calls", "Messages handed to the Bot API, by what became of them", ["verdict"])
+CALL_SECONDS = Histogram("nurture_telegram_call_seconds", "How long the Bot API took to answer")
+SETTLED = Counter("nurture_telegram_settled", "Attempts settled, by outcome", ["outcome"])
+PARKED_GAUGE = Gauge("nurture_telegram_parked", "1 while Telegram refuses the bot")
+
+LEASE_SECONDS = 60.0
+LEASE_MARGIN = 10.0
+SHORT_WAIT = 1.0
+SLOT_LIFE = 1.0
+SLOTS_SECONDS = 5.0
+PARTIAL_SECONDS = 2.0
+HOLD_CAP = 30.0
+_SETTLE_AGAIN = (0.1, 0.5, 2.0, 5.0)
+
+
+class Provider(Protocol):
+    """Takes one message."""
+
+    async def send(self, text: Text, *, plain: bool = False) -> Answer: ...
+
+
+class Sender:
+    """One volley at a time, of at most `concurrency` calls to as many chats; `rate` in messages per second."""
+
+    def __init__(
+        self,
+        store: Store,
+        pace: Pace,
+        provider: Provider,
+        renderer: Renderer,
+        clock: Clock,
+        *,
+        concurrency: int,
+        rate: float,
+        lease: float = LEASE_SECONDS,
+        call_seconds: float = TOTAL_SECONDS,
+    ) -> None:
+        self._store = store
+        self._pace = pace
+        self._provider = provider
+        self._renderer = renderer
+        self._clock = clock
+        # Every slot of a volley has to come while there is enough of its lease left.
+        self._concurrency = min(concurrency, max(1, int(rate * SLOTS_SECONDS)))
+        self._interval = 1 / rate
+        self._lease = lease
+        self._call_seconds = call_seconds
+        self._ended: list[Ended] = []
+        self._slots: list[float] = []
+        self._flight: asyncio.Task[None] | None = None
+        self._more = False
+        self._parked = False
+        self._unreachable = 0
+        self.wake: Callable[[], None] = lambda: None
+
+    async def tick(self) -> bool | float:
+        """Start one volley if none is under way, there is work and there are slots. True: there may be more."""
+        if self._flight is not None:
+            # The volley wakes the ticker when it ends.
+            return False
+        wanted = self._concurrency
+        if not self._more:
+            await self._settle()
+            look = await self._store.look(self._concurrency)
+            if look.parked is not None:
+                self._mark_parked(True)
+                return look.parked
+            if not look.due:
+                return False
+            wanted = look.due
+        wait = await self._wait_for_slots(wanted)
+        if wait > SHORT_WAIT:
+            self._more = False
+            await self._settle()
+            return wait
+        await asyncio.sleep(wait)
+        return await self._turn(wanted)
+
+    async def _turn(self, wanted: int) -> bool:
+        taken_at = time.monotonic()
+        ended = list(self._ended)
+        volley = await self._store.turn(ended, wanted, self._lease, self._clock.now())
+        self._settled(ended)
+        self._more = len(volley.claims) + volley.fell >= wanted
+        if not volley.claims:
+            return self._more
+        slots, self._slots = self._slots[: len(volley.claims)], self._slots[len(volley.claims) :]
+        self._flight = asyncio.create_task(self._fly(volley, slots, taken_at), name="telegram-volley")
+        self._flight.add_done_callback(self._landed)
+        return False
+
+    async def _wait_for_slots(self, wanted: int) -> float:
+        # A slot that was paid for is used, unless it is so old that a pause may have been asked for since.
+        now = time.monotonic()
+        self._slots = [slot for slot in self._slots if slot > now - SLOT_LIFE]
+        if (lacking := wanted - len(self._slots)) > 0:
+            wait = await self._store.reserve(lacking, self._interval)
+            first = time.monotonic() + wait
+            self._slots += [first + number * self._interval for number in range(lacking)]
+        return max(0.0, self._slots[0] - time.monotonic())
+
+    def _landed(self, task: asyncio.Task[None]) -> None:
+        self._flight = None
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("telegram.volley_failed", error=type(error).__name__, exc_info=error)
+        self.wake()
+
+    async def _fly(self, volley: Volley, slots: Sequence[float], taken_at: float) -> None:
+        ready = self._rendered(volley)
+        try:
+            await self._store.keep_links({id: url for _, text in ready for id, url in text.links.items()})
+        except UNREACHABLE:
+            self._ended += [Ended(claim, Again()) for claim, _ in ready]
+            raise
+        deadline = taken_at + self._lease - self._call_seconds - LEASE_MARGIN
+        flying = {
+            asyncio.create_task(self._call(claim, text, slot, deadline))
+            for (claim, text), slot in zip(ready, slots, strict=False)
+        }
+        try:
+            while flying:
+                done, flying = await asyncio.wait(flying, timeout=PARTIAL_SECONDS)
+                self._ended += [task.result() for task in done]
+                if flying and self._ended:
+                    # One slow answer does not keep the others' ends from being known.
+                    with contextlib.suppress(*UNREACHABLE):
+                        await self._settle()
+        finally:
+            for task in flying:
+                task.cancel()
+
+    def _rendered(self, volley: Volley) -> list[tuple[Claim, Text]]:
+        ready: list[tuple[Claim, Text]] = []
+        for claim, message in volley.claims:
+            try:
+                ready.append((claim, self._renderer.render(message)))
+            except Unrenderable as error:
+                log.warning("telegram.unrenderable", delivery_id=str(claim.delivery_id), reason=str(error))
+                self._ended.append(Ended(claim, Settle(outcome="rejected", reason=str(error))))
+            except Exception as error:
+                # A body that breaks the renderer must not keep the others of its volley from being sent.
+                log.error("telegram.render_failed", delivery_id=str(claim.delivery_id), exc_info=error)
+                self._ended.append(Ended(claim, Settle(outcome="rejected", reason="unrenderable")))
+        return ready
+
+    async def _call(self, claim: Claim, text: Text, slot: float, deadline: float) -> Ended:
+        await asyncio.sleep(max(0.0, slot - time.monotonic()))
+        if time.monotonic() > deadline:
+            # The lease might end before this call does, so it does not begin.
+            return Ended(claim, Again())
+        with CALL_SECONDS.time():
+            answer = await self._provider.send(text, plain=claim.plain)
+        verdict = read(answer)
+        CALLS.labels(verdict.kind).inc()
+        if verdict.kind != "accepted":
+            log.warning(
+                "telegram.call",
+                delivery_id=str(claim.delivery_id),
+                attempt=claim.attempt,
+                verdict=verdict.kind,
+                reason=verdict.reason,
+            )
+        try:
+            await self._keep_pace(verdict)
+        except UNREACHABLE as error:
+            # The settlement matters more; the next answer states the pace again.
+            log.warning("telegram.pace_not_kept", error=type(error).__name__)
+        return Ended(claim, decide(claim, verdict))
+
+    async def _keep_pace(self, verdict: Verdict) -> None:
+        if verdict.kind == "account":
+            self._mark_parked(True)
+            await self._pace.park(verdict.reason or "account", PARKED.total_seconds())
+            log.error(
+                "telegram.channel_parked",
+                reason=verdict.reason,
+                hint="Telegram refuses the bot: check TELEGRAM_BOT_TOKEN and TELEGRAM_API_URL",
+            )
+        elif verdict.kind == "not_sent":
+            self._unreachable += 1
+            self._slots.clear()
+            await self._pace.hold(verdict.retry_after or min(HOLD_CAP, 0.25 * 2.0 ** min(self._unreachable, 10)))
+        else:
+            self._unreachable = 0
+            if self._parked:
+                self._mark_parked(False)
+                await self._pace.unpark()
+
+    def _mark_parked(self, parked: bool) -> None:
+        self._parked = parked
+        PARKED_GAUGE.set(1 if parked else 0)
+
+    async def _settle(self) -> None:
+        """Write down what has ended, apart from any claim."""
+        if ended := list(self._ended):
+            await self._store.settle(ended, self._clock.now())
+            self._settled(ended)
+
+    def _settled(self, ended: Sequence[Ended]) -> None:
+        self._ended = self._ended[len(ended) :]
+        for end in ended:
+            SETTLED.labels(end.following.outcome if isinstance(end.following, Settle) else "again").inc()
+
+    async def finish(self, seconds: float = TOTAL_SECONDS + 5) -> None:
+        """Let the volley under way end and settle it; what is left after `seconds` becomes unknown with its lease."""
+        if self._flight is not None:
+            await asyncio.wait({self._flight}, timeout=seconds)
+            if self._flight is not None:
+                self._flight.cancel()
+                await asyncio.gather(self._flight, return_exceptions=True)
+        for wait in (*_SETTLE_AGAIN, None):
+            try:
+                return await self._settle()
+            except UNREACHABLE:
+                if wait is None:
+                    log.error("telegram.not_settled", deliveries=len(self._ended))
+                    return None
+                await asyncio.sleep(wait)
+        return None

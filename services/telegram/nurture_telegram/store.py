@@ -1,0 +1,206 @@
+"""The rows of sending: pages, claims, settlements, links. Each method is one statement or one transaction."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from nurture_chassis.database import Database
+from nurture_chassis.outbox import Outbox, Saying
+from nurture_contracts.events import ChatChange, ChatsChanged, Settlement, TelegramsSettled
+from nurture_contracts.ids import derived, uuid7
+
+from nurture_telegram.attempts import Again, Claim, Next, Settle
+from nurture_telegram.rendering import Outbound
+from nurture_telegram.verdicts import ChatState
+
+ACCOUNT = "telegram"
+CHAT_INTERVAL = 1.0
+"""Seconds between two messages to one chat."""
+CHANNEL_OFF = "channel_off"
+_LINKS_REMEMBERED = 50_000
+
+
+class Look(msgspec.Struct, frozen=True):
+    """How many deliveries can be claimed, and how many seconds the channel is still parked (None: it is not)."""
+
+    due: int
+    parked: float | None
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """An attempt that is over, and what follows."""
+
+    claim: Claim
+    following: Next
+
+
+class Volley(msgspec.Struct, frozen=True):
+    """What one transaction claimed. `fell`: how many fell out at this claim; they are settled already."""
+
+    claims: list[tuple[Claim, Outbound]]
+    fell: int
+
+
+class Store:
+    """Reads and writes of the telegram room's sending."""
+
+    def __init__(self, database: Database, outbox: Outbox) -> None:
+        self._database = database
+        self._outbox = outbox
+        self._known_links: set[str] = set()
+
+    async def take_page(self, page_id: UUID, members: Sequence[UUID]) -> None:
+        """Keep a send command: a row for each of its deliveries."""
+        await self._database.execute("page_take", page_id, list(members))
+
+    async def look(self, most: int) -> Look:
+        row = await self._database.fetchrow("look", ACCOUNT, most)
+        return Look(row["due"], row["parked"]) if row else Look(0, None)
+
+    async def reserve(self, slots: int, interval: float) -> float:
+        """Take the next `slots` slots of the bot's pace, `interval` seconds apart; returns the wait until the first."""
+        return await self._database.fetchval("slots_reserve", ACCOUNT, interval, slots)
+
+    async def turn(self, ended: Sequence[Ended], most: int, lease: float, now: datetime) -> Volley:
+        """One transaction: the last volley's ends, and the next volley marked as being sent before anything is.
+
+        `lease` in seconds of the database's clock; `now` is business time, by which messages expire.
+        """
+        async with self._outbox.transaction() as tx:
+            items = await _end(tx, ended, now)
+            rows = await tx.fetch("claim_volley", most, lease, now, CHAT_INTERVAL, ACCOUNT)
+            fallen = [row for row in rows if row["outcome"] is not None]
+            _say(tx, [*items, *_settlements(fallen, now)])
+        return Volley([_claimed(row) for row in rows if row["outcome"] is None], len(fallen))
+
+    async def settle(self, ended: Sequence[Ended], now: datetime) -> None:
+        """Write down the ends of a volley when no other follows at once."""
+        async with self._outbox.transaction() as tx:
+            _say(tx, await _end(tx, ended, now))
+
+    async def reap(self, now: datetime) -> bool:
+        """Settle as unknown what was being sent when its worker died. True when there may be more."""
+        async with self._outbox.transaction() as tx:
+            rows = await tx.fetch("reap")
+            lost = [
+                Settlement(delivery_id=id, outcome="unknown", at=now, attempt=attempt, reason="worker_lost")
+                for id, attempt in rows
+            ]
+            _say(tx, lost)
+        return len(rows) >= 500
+
+    async def refuse_waiting(self, now: datetime) -> bool:
+        """Settle what waits for a channel that is off. True when there may be more."""
+        async with self._outbox.transaction() as tx:
+            rows = await tx.fetch("refuse_waiting", CHANNEL_OFF)
+            refused = [
+                Settlement(delivery_id=id, outcome="rejected", at=now, attempt=attempt, reason=CHANNEL_OFF)
+                for id, attempt in rows
+            ]
+            _say(tx, refused)
+        return len(rows) >= 500
+
+    async def keep_links(self, links: Mapping[str, str]) -> None:
+        """Make sure that these links are stored; a process asks the database about each of them once."""
+        new = {id: url for id, url in links.items() if id not in self._known_links}
+        if not new:
+            return
+        # Sorted, so that two replicas inserting the same links cannot wait for each other in a circle.
+        await self._database.execute("links_keep", sorted(new), [new[id] for id in sorted(new)])
+        if len(self._known_links) > _LINKS_REMEMBERED:
+            self._known_links.clear()
+        self._known_links.update(new)
+
+    async def prune(self) -> bool:
+        """Drop what is older than any message; True when there may be more."""
+        return await self._database.fetchval("prune", 1000) >= 1000
+
+
+def _say(tx: Saying, items: list[Settlement]) -> None:
+    if items:
+        tx.say(TelegramsSettled(claim_id=uuid7(), items=items))
+
+
+async def _end(tx: Saying, ended: Sequence[Ended], now: datetime) -> list[Settlement]:
+    """Write the ends, as far as they are ours to write, and return what to say about them."""
+    settles = [(end.claim, end.following) for end in ended if isinstance(end.following, Settle)]
+    agains = [(end.claim, end.following) for end in ended if isinstance(end.following, Again)]
+    if agains:
+        await _try_again(tx, agains)
+    if not settles:
+        return []
+    rows = await tx.fetch(
+        "settle",
+        [claim.delivery_id for claim, _ in settles],
+        [claim.attempt for claim, _ in settles],
+        [settle.outcome for _, settle in settles],
+        [settle.reason for _, settle in settles],
+        [settle.provider_id for _, settle in settles],
+    )
+    ours = {row["delivery_id"] for row in rows}
+    settles = [(claim, settle) for claim, settle in settles if claim.delivery_id in ours]
+    await _mark_chats(tx, settles, now)
+    return [
+        Settlement(
+            delivery_id=claim.delivery_id,
+            outcome=settle.outcome,
+            at=now,
+            attempt=claim.attempt,
+            provider_id=settle.provider_id,
+            reason=settle.reason,
+        )
+        for claim, settle in settles
+    ]
+
+
+async def _try_again(tx: Saying, agains: Sequence[tuple[Claim, Again]]) -> None:
+    await tx.execute(
+        "try_again",
+        [claim.delivery_id for claim, _ in agains],
+        [claim.attempt for claim, _ in agains],
+        [again.wait for _, again in agains],
+        [again.plain for _, again in agains],
+        [again.moved_to is not None for _, again in agains],
+    )
+    held = {claim.chat_id: again.wait for claim, again in agains if again.hold_chat}
+    if held:
+        await tx.execute("chats_hold", list(held), list(held.values()))
+    for claim, again in agains:
+        if again.moved_to is not None:
+            await tx.execute("chat_move", claim.chat_id, again.moved_to, claim.user_id)
+
+
+async def _mark_chats(tx: Saying, settles: Sequence[tuple[Claim, Settle]], now: datetime) -> None:
+    marked: list[tuple[Claim, ChatState]] = [
+        (claim, settle.chat) for claim, settle in settles if settle.chat is not None
+    ]
+    if not marked:
+        return
+    await tx.execute(
+        "chats_mark",
+        [claim.chat_id for claim, _ in marked],
+        [claim.user_id for claim, _ in marked],
+        [chat for _, chat in marked],
+    )
+    changes = [
+        ChatChange(event_id=derived("chat", claim.delivery_id, chat), user_id=claim.user_id, change=chat, at=now)
+        for claim, chat in marked
+    ]
+    tx.say(ChatsChanged(items=changes))
+
+
+def _settlements(rows: Sequence[Any], now: datetime) -> list[Settlement]:
+    return [
+        Settlement(
+            delivery_id=row["delivery_id"], outcome=row["outcome"], at=now, attempt=row["attempt"], reason=row["reason"]
+        )
+        for row in rows
+    ]
+
+
+def _claimed(row: Any) -> tuple[Claim, Outbound]:
+    names = ("delivery_id", "user_id", "chat_id", "attempt", "plain", "moved")
+    claim = Claim(**{name: row[name] for name in names})
+    return claim, Outbound(delivery_id=claim.delivery_id, chat_id=claim.chat_id, body=row["body"], params=row["params"])
