@@ -43,9 +43,10 @@ class Handlers:
             _say(tx, real, tests)
 
     async def tracking(self, page: TrackingHit) -> None:
-        """Say what was opened and clicked."""
-        real = [of_hit(hit) for hit in page.items if not hit.test]
-        tests = [of_hit(hit) for hit in page.items if hit.test]
+        """Say what was opened and clicked in mails."""
+        hits = [hit for hit in page.items if hit.channel == "email"]
+        real = [of_hit(hit) for hit in hits if not hit.test]
+        tests = [of_hit(hit) for hit in hits if hit.test]
         async with self._outbox.transaction() as tx:
             _say(tx, real, tests)
 
