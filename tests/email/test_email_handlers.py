@@ -68,6 +68,16 @@ def test_dead_and_unwilling_addresses_are_suppressed_and_reported_with_their_peo
     play(scene)
 
 
+def test_hits_in_telegram_messages_are_another_rooms(play) -> None:
+    async def scene(stand: Stand) -> None:
+        room = await stand.room()
+        hit = events.Hit(event_id=uuid7(), kind="clicked", delivery_id=uuid7(), at=AT, channel="telegram")
+        await room.handlers.tracking(events.TrackingHit(items=[hit]))
+        assert await room.said() == []
+
+    play(scene)
+
+
 def test_what_belongs_to_a_test_mail_is_said_apart(play) -> None:
     async def scene(stand: Stand) -> None:
         room = await stand.room()

@@ -35,6 +35,7 @@ from tests.servers import SECRET_KEY, embedded_nats, embedded_postgres, role_url
 KEY = "test-admin-key-0123456789"
 WEBHOOK_KEY = b"a webhook secret of thirty-two b"
 WEBHOOK_SECRET = "whsec_" + base64.b64encode(WEBHOOK_KEY).decode()
+TELEGRAM_SECRET = "a-secret_for-telegram"
 PUBLIC = "http://nurture.test"
 TOKENS = Tokens(SECRET_KEY)
 
@@ -128,6 +129,7 @@ class Gateway:
             "SECRET_KEY": SECRET_KEY,
             "ADMIN_API_KEY": KEY,
             "RESEND_WEBHOOK_SECRET": WEBHOOK_SECRET,
+            "TELEGRAM_WEBHOOK_SECRET": TELEGRAM_SECRET,
             "PUBLIC_URL": PUBLIC,
             "NURTURE_SANDBOX": "1",
             "PORT": str(self.port),

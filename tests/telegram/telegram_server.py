@@ -67,11 +67,18 @@ class BotServer:
         self.in_flight = 0
         self.most_in_flight = 0
         self._polled = asyncio.Condition()
+        self._moved = asyncio.Event()
         self._connections: set[asyncio.StreamWriter] = set()
 
     def take(self, request: dict[str, Any]) -> dict[str, Any]:
         self.sent.append(request)
         return {"message_id": len(self.sent), "chat": {"id": request["chat_id"], "type": "private"}, "date": 0}
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until messages that arrive make this true."""
+        while not condition():
+            self._moved.clear()
+            await self._moved.wait()
 
     def texts(self, chat: int) -> list[str]:
         return [request["text"] for request in self.sent if request["chat_id"] == chat]
@@ -107,6 +114,7 @@ class BotServer:
     async def _send(self, request: dict[str, Any]) -> Reply:
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        self._moved.set()
         try:
             if self.gate is not None:
                 await self.gate.wait()

@@ -53,9 +53,14 @@ class Postgres:
         self.admin_url = stack.enter_context(stack.enter_context(embedded_postgres()).migrated())
 
 
-class _SilentBus:
+class SilentBus:
+    """`said` is set with each message."""
+
+    def __init__(self) -> None:
+        self.said = asyncio.Event()
+
     async def publish(self, *_: Any) -> None:
-        return None
+        self.said.set()
 
 
 class Room:
@@ -64,7 +69,8 @@ class Room:
     def __init__(self, database: Database, url: str, **options: Any) -> None:
         rate = options.pop("rate", 10_000.0)
         self.database = database
-        self.outbox = Outbox(database, _SilentBus())  # type: ignore[arg-type]
+        self.bus = SilentBus()
+        self.outbox = Outbox(database, self.bus)  # type: ignore[arg-type]
         self.store = Store(database, self.outbox)
         self.api = BotApi(Secret(TOKEN), url, concurrency=8, total=options.get("call_seconds", 35.0))
         self.inbox = Inbox(database, self.outbox, TOKENS, Clock(), BOT_ID)

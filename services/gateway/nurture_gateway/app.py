@@ -30,6 +30,7 @@ def build(config: Config | None = None) -> Service:
         tokens=Tokens(config.secret_key.reveal()),
         webhooks=Gate("webhooks", pages.webhooks),
         hits=Gate("hits", pages.hits),
+        updates=Gate("updates", pages.updates),
         links=Links(service.database),
         why_not_ready=service.bus.problems,
         webhook_keys=config.webhook_keys(),
@@ -37,9 +38,10 @@ def build(config: Config | None = None) -> Service:
     handlers = Handlers(service.database, room.waiters)
     service.bus.hear("gateway-settled", handlers.settled)
     service.bus.hear("gateway-suppressed", handlers.suppressed)
+    service.bus.hear("gateway-chats", handlers.chats)
     service.bus.hear("gateway-test-progress", handlers.test_progress)
     service.bus.overhear(CommandSettled, room.waiters.settle)
-    service.on_stop += [room.webhooks.close, room.hits.close]
+    service.on_stop += [room.webhooks.close, room.hits.close, room.updates.close]
 
     async def sweep() -> bool:
         keys = await service.database.execute("forget_keys")

@@ -10,6 +10,8 @@ class Config(ServiceSettings, kw_only=True, frozen=True):
 
     admin_api_key: Secret
     resend_webhook_secret: Secret = Secret("")
+    telegram_webhook_secret: Secret = Secret("")
+    telegram_link_url: str = "https://t.me"
     port: int = 8001
 
     def webhook_keys(self) -> list[bytes]:

@@ -52,6 +52,17 @@ KINDS: dict[str, Kind] = {
         500, "Internal error", "Nothing was done, or all of it; repeat with the same Idempotency-Key."
     ),
     "unavailable": Kind(503, "Not available right now", "Repeat in a moment, with the same Idempotency-Key."),
+    "telegram_not_ready": Kind(
+        409, "Telegram is not ready", "Set TELEGRAM_BOT_TOKEN; `nurture status` says what the telegram service sees."
+    ),
+    "bad_telegram_secret": Kind(
+        401,
+        "Secret refused",
+        "Give the gateway and the telegram service the same TELEGRAM_WEBHOOK_SECRET.",
+    ),
+    "telegram_secret_missing": Kind(
+        503, "Telegram's webhook is not set up", "Set TELEGRAM_WEBHOOK_SECRET and restart the gateway."
+    ),
     "webhook_secret_missing": Kind(
         503, "Webhooks are not set up", "Set RESEND_WEBHOOK_SECRET and restart the gateway."
     ),

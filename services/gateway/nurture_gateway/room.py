@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from nurture_chassis.clock import Clock
 from nurture_chassis.database import Database
@@ -24,13 +25,13 @@ class Links:
         self._database = database
         self._known: OrderedDict[str, str] = OrderedDict()
 
-    async def url(self, link: str) -> str | None:
+    async def url(self, link: str, *, telegram: bool = False) -> str | None:
         """The stored target, if there is one and a browser may be sent there."""
         url = self._known.get(link)
         if url is not None:
             self._known.move_to_end(link)
             return url
-        url = await self._database.fetchval("link_url", link)
+        url = await self._database.fetchval("telegram_link_url" if telegram else "link_url", link)
         if url is None or not url.lower().startswith(("http://", "https://")):
             return None
         self._known[link] = url
@@ -50,6 +51,7 @@ class Room:
     tokens: Tokens
     webhooks: Gate[WebhookReceived]
     hits: Gate[Hit]
+    updates: Gate[dict[str, Any]]
     links: Links
     why_not_ready: Callable[[], list[str]] = field(default=list)
     waiters: Waiters = field(default_factory=Waiters)

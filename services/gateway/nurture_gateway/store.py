@@ -8,7 +8,13 @@ from uuid import UUID
 from asyncpg import Record
 from nurture_chassis.database import Rows, Transaction
 from nurture_chassis.outbox import Outbox
-from nurture_contracts.events import EmailWebhooksReceived, Hit, TrackingHit, WebhookReceived
+from nurture_contracts.events import (
+    EmailWebhooksReceived,
+    Hit,
+    TelegramUpdatesReceived,
+    TrackingHit,
+    WebhookReceived,
+)
 from nurture_contracts.ids import uuid7
 
 from nurture_gateway.people import Change, Clash, Found, Person, apply, email_key
@@ -112,10 +118,17 @@ class Pages:
             tx.say(EmailWebhooksReceived(items=items))
 
     async def hits(self, items: list[Hit]) -> None:
-        """Keep hits on links and tell the email room."""
+        """Keep hits on links and tell the channels' rooms."""
         async with self._outbox.transaction() as tx:
             await tx.execute("keep_page", uuid7(), "hits", items)
             tx.say(TrackingHit(items=items))
+
+    async def updates(self, items: list[dict[str, Any]]) -> None:
+        """Keep updates of the bot; the page's id is all that travels, because they say who wrote what."""
+        async with self._outbox.transaction() as tx:
+            page_id = uuid7()
+            await tx.execute("keep_page", page_id, "telegram", items)
+            tx.say(TelegramUpdatesReceived(page_id=page_id))
 
 
 def plain(row: Record) -> dict[str, Any]:

@@ -19,10 +19,12 @@ from nurture_gateway.api import (
     nurture,
     scores,
     sequences,
+    telegram,
     test_emails,
     tracking,
     users,
     webhook,
+    why,
 )
 from nurture_gateway.api.access import Keyring
 from nurture_gateway.errors import HANDLERS
@@ -44,9 +46,11 @@ def application(room: Room, keyring: Keyring) -> Litestar:
             nurture.trigger, nurture.cancel, nurture.active, commands.show_command,
             users.upsert_person, users.list_people, users.show_person, users.change_person, imports.import_people,
             sequences.list_sequences, sequences.show_sequence, sequences.lint_sequence, sequences.publish_sequence,
+            sequences.pause_sequence, sequences.resume_sequence, why.why,
             events.take_events, scores.show_scores,
             deliveries.list_deliveries, deliveries.summarise_deliveries, deliveries.show_delivery,
             test_emails.send_test, test_emails.show_test, dead_letters.list_dead_letters, dead_letters.replay_dead_letter,
+            telegram.pass_on_updates, telegram.make_link,
         ],
     )  # fmt: skip
 
@@ -62,7 +66,8 @@ def application(room: Room, keyring: Keyring) -> Litestar:
     }
     return Litestar(
         [
-            admin, webhook.take_webhook, tracking.pixel, tracking.click, tracking.show_unsubscribe, tracking.unsubscribe,
+            admin, webhook.take_webhook, telegram.take_update,
+            tracking.pixel, tracking.click, tracking.show_unsubscribe, tracking.unsubscribe,
             home.home, home.dashboard, home.stylesheet, docs.openapi, docs.docs,
         ],
         dependencies=dependencies,
@@ -86,6 +91,7 @@ def application(room: Room, keyring: Keyring) -> Litestar:
                 Tag("Sequences", "What is written"),
                 Tag("Deliveries", "What was sent and what came of it"),
                 Tag("Email", "Test mails and provider events"),
+                Tag("Telegram", "Linking chats, and updates of the bot"),
                 Tag("Health", "Whether it works"),
             ],
         ),

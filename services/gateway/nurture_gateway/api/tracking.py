@@ -1,4 +1,4 @@
-"""Links in mails: the pixel, tracked links, unsubscribing. Tokens carry ids and a signature, nothing else."""
+"""Links in messages: the pixel, tracked links, unsubscribing. Tokens carry ids and a signature, nothing else."""
 
 from typing import Any, Literal
 
@@ -34,6 +34,7 @@ def _hit(
             link=token.link if isinstance(token, Clicked) else None,
             signal=classify(kind, headers.get("user-agent", ""), purpose),
             test=token.test,
+            channel="telegram" if isinstance(token, Clicked) and token.telegram else "email",
         )
     )
 
@@ -51,7 +52,7 @@ async def pixel(request: Request[Any, Any, Any], room: TheRoom, token: FromPath[
 async def click(request: Request[Any, Any, Any], room: TheRoom, token: FromPath[str]) -> Response[bytes]:
     """On to the stored target; nothing in the address can change where that is."""
     clicked = room.tokens.read_click(token)
-    url = await room.links.url(clicked.link) if clicked is not None else None
+    url = await room.links.url(clicked.link, telegram=clicked.telegram) if clicked is not None else None
     if clicked is None or url is None:
         raise _unknown()
     if request.method == "GET":
@@ -63,7 +64,7 @@ def _unknown() -> Problem:
     return Problem(
         "not_found",
         "This link is not one of ours.",
-        hint="Use the link exactly as it stands in the mail.",
+        hint="Use the link exactly as it stands in the message.",
         headers=NO_STORE,
     )
 

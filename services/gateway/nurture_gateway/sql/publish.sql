@@ -25,6 +25,11 @@ grant select on {publish}.users, {publish}.contacts
 grant select on {publish}.user_email_preferences to nurture_controller, nurture_email;
 grant select on {publish}.test_messages to nurture_email;
 
+-- Updates of the bot that came over HTTP, a page a moment.
+create or replace view {publish}.telegram_inbox as
+select id as page_id, items from gateway.inbound_pages where kind = 'telegram';
+grant select on {publish}.telegram_inbox to nurture_telegram;
+
 -- Dead letters of every room, for the one who answers for all of them.
 create or replace view {publish}.dead_letters as
 select 'gateway' as room, id, durable, subject, payload, reason, at, replayed_at from gateway.dead_letters

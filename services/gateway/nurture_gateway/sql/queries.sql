@@ -169,8 +169,60 @@ where c.user_id = s.user_id and c.channel = s.channel and c.address_key = s.addr
         < array_position(array['ok', 'blocked', 'bounced', 'suppressed', 'complained'], s.reason)
 
 -- name: link_url
--- Where a tracked link leads.
+-- Where a tracked link in a mail leads.
 select url from {publish}.email_links where id = $1
+
+-- name: telegram_link_url
+-- Where a tracked link in a Telegram message leads.
+select url from {publish}.telegram_links where id = $1
+
+-- ── chats ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+-- name: telegram_bot
+-- Whose link a person is given.
+select ready, bot_username, problem from {publish}.telegram_channel
+
+-- name: chats_release
+-- A chat is its last owner's: an earlier one is without.
+update contacts c set address = null, address_key = null, state = 'blocked', reason = 'chat linked to another person',
+    changed_at = $2
+from {publish}.telegram_chats t
+where t.user_id = any($1::uuid[]) and t.linked_at is not null and c.channel = 'telegram' and c.address_key = t.chat_id
+    and c.user_id <> t.user_id
+
+-- name: chats_link
+-- The chat that a person linked last becomes the address; a word that comes late, or again, does not bring it back.
+insert into contacts as c (user_id, channel, address, address_key, linked_at, changed_at)
+select r.user_id, 'telegram', t.chat_id, t.chat_id, r.at, r.at
+from (
+    select l.user_id, max(l.at) as at from unnest($1::uuid[], $2::timestamptz[]) as l(user_id, at)
+    join users u on u.id = l.user_id group by l.user_id
+) r cross join lateral (
+    select chat_id from {publish}.telegram_chats t
+    where t.user_id = r.user_id and t.linked_at is not null order by t.linked_at desc limit 1
+) t
+order by r.user_id
+on conflict (user_id, channel) do update set address = excluded.address, address_key = excluded.address_key,
+    state = 'ok', reason = null, linked_at = excluded.linked_at, changed_at = excluded.changed_at
+where coalesce(c.linked_at, '-infinity') < excluded.linked_at
+
+-- name: chats_consent
+-- The last word stands, whatever the order they come in.
+update contacts c set consent = r.consent, consent_at = r.at, changed_at = greatest(c.changed_at, r.at),
+    reason = case when r.consent = 'refused' then coalesce(c.reason, 'stopped') when c.reason = 'stopped' then null else c.reason end
+from (
+    select distinct on (user_id) user_id, consent, at
+    from unnest($1::uuid[], $2::text[], $3::timestamptz[]) as w(user_id, consent, at) order by user_id, at desc
+) r
+where c.user_id = r.user_id and c.channel = 'telegram' and coalesce(c.consent_at, '-infinity') < r.at
+
+-- name: chats_state
+-- The telegram room knows how a chat is now, so the order of its words does not matter; another address is not meant.
+update contacts c set state = case t.state when 'ok' then 'ok' else 'blocked' end, changed_at = $2,
+    reason = case t.state when 'ok' then null when 'gone' then 'gone' else 'blocked by the person' end
+from {publish}.telegram_chats t
+where c.user_id = any($1::uuid[]) and c.channel = 'telegram' and t.user_id = c.user_id and t.chat_id = c.address
+    and c.state = case t.state when 'ok' then 'blocked' else 'ok' end
 
 -- ── test mails ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -258,6 +310,30 @@ order by at desc, id desc limit $3
 -- name: dead_letter_room
 -- Whose letter is it?
 select room from {publish}.dead_letters where id = $1
+
+-- name: why_person
+-- What planning would read of this person now.
+select id, external_id, first_name, timezone, locale, preferred_channel, preferred_time from {publish}.users where id = $1
+
+-- name: why_contacts
+-- How they may be reached.
+select channel, state, reason, consent, changed_at from {publish}.contacts where user_id = $1 order by channel
+
+-- name: why_scores
+-- What their answers say.
+select score_type, score from {publish}.engagement_scores where user_id = $1
+
+-- name: why_enrolments
+-- Where they stand.
+select id, sequence_type, sequence_version, step, next_at, state, paused, started_at, ended_at, ended_reason
+from {publish}.enrolments where user_id = $1 and ($2::text is null or sequence_type = $2) order by id desc limit 100
+
+-- name: why_deliveries
+-- Each decision with its verdict after a failure, newest first.
+select d.id, d.sequence_type, d.message_step, d.channel, d.status_detail, d.failure_reason, d.variant, d.tier, d.scheduled_at,
+       w.decision, w.fallback
+from {publish}.message_deliveries d join {publish}.delivery_decisions w on w.delivery_id = d.id
+where d.user_id = $1 and ($2::text is null or d.sequence_type = $2) order by d.id desc limit $3
 
 -- name: known_events
 -- Which of these have been recorded; one that is still under way is recognised by the scoring room.
