@@ -122,9 +122,9 @@ class Stand:
                 user_id=row["user_id"],
                 channel=row["channel"],
                 delivered_at=row["delivered_at"].timestamp() if row["delivered_at"] else None,
-                signals=credits.read(row["signals"]),
+                signals=credits.read(row["answers"]),
             )
-            for row in await self.admin.fetch("select * from scoring.message_credits")
+            for row in await self.admin.fetch("select *, signals::text as answers from scoring.message_credits")
         ]
         events = await self.admin.fetch("select user_id, event, at from scoring.external_events")
         return recompute(messages, [Occasion(row["user_id"], row["event"], row["at"].timestamp()) for row in events])

@@ -1,5 +1,6 @@
 """Signals of one message, goals of one person: pure, order-free, reversible."""
 
+import json
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
@@ -90,9 +91,9 @@ def test_order_repetition_and_paging_change_nothing(found: list[Signal], random,
 @given(st.lists(signals, max_size=20))
 def test_what_is_stored_is_what_is_read(found: list[Signal]) -> None:
     kept = credits.keep(found)
-    rows = credits.stored(kept, T)
-    assert credits.read(rows) == kept
-    assert max((row["credit"] for row in rows), default=0) == credits.credit(kept, T)
+    text = credits.stored(kept, T)
+    assert credits.read(text) == kept
+    assert max((row["credit"] for row in json.loads(text)), default=0) == credits.credit(kept, T)
 
 
 @given(st.lists(signals, max_size=8), st.lists(st.floats(T - 5, T + 5), min_size=1, max_size=3), st.randoms())

@@ -6,9 +6,9 @@ is judged anew (a burst becomes visible with its third link) takes its credit ba
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
-from msgspec import Struct
+from msgspec import Struct, json
 from nurture_contracts.events import EventKind, Observation
 from nurture_contracts.events import Signal as Maker
 
@@ -45,7 +45,7 @@ def of_observation(item: Observation) -> Signal | None:
 def keep(signals: Iterable[Signal]) -> tuple[Signal, ...]:
     """The signals without repetitions, at most `KEPT`, in an order of their own."""
     found = set(signals)
-    return tuple(sorted(found, key=_rank)[:KEPT])
+    return tuple(sorted(found, key=_rank)[:KEPT] if len(found) > 1 else found)
 
 
 def _rank(signal: Signal) -> tuple[float, float, str, str, str]:
@@ -92,16 +92,28 @@ def credit(signals: Sequence[Signal], delivered_at: float | None, goal_at: float
     return max(credits(signals, delivered_at), default=0.0)
 
 
-def stored(signals: Sequence[Signal], delivered_at: float | None) -> list[dict[str, Any]]:
-    """The signals as their row keeps them, with what each is worth beside it."""
+class Stored(Signal, frozen=True, kw_only=True, omit_defaults=True):
+    """A signal as its row keeps it: with what it is worth, for whoever asks what a score is made from."""
+
+    credit: float
+
+
+_reader = json.Decoder(tuple[Signal, ...])
+_writer = json.Encoder()
+
+
+def stored(signals: Sequence[Signal], delivered_at: float | None) -> str:
+    """The signals in JSON."""
+    if not signals:
+        return "[]"
     worth = credits(signals, delivered_at) if delivered_at is not None else [0.0] * len(signals)
-    return [
-        {"kind": one.kind, "at": one.at, "signal": one.signal, "credit": value}
-        | ({"link": one.link} if one.link else {})
+    rows = [
+        Stored(kind=one.kind, at=one.at, signal=one.signal, link=one.link, credit=value)
         for one, value in zip(signals, worth, strict=True)
     ]
+    return _writer.encode(rows).decode()
 
 
-def read(rows: Iterable[dict[str, Any]]) -> tuple[Signal, ...]:
-    """Signals as their row kept them."""
-    return tuple(Signal(kind=row["kind"], at=row["at"], signal=row["signal"], link=row.get("link")) for row in rows)
+def read(text: str) -> tuple[Signal, ...]:
+    """Signals from their JSON. What each was worth is not believed but found again."""
+    return _reader.decode(text) if text != "[]" else ()

@@ -61,14 +61,6 @@ class Changes(Struct):
     def see(self, user_id: UUID, at: float) -> None:
         self.latest[user_id] = max(at, self.latest.get(user_id, at))
 
-    def means(self) -> list[tuple[Kind, float, float]]:
-        """What the page adds to everybody's sums, by kind in order."""
-        return [
-            (kind, sum(one.r for one in people.values()), sum(one.n for one in people.values()))
-            for kind, people in sorted(self.sums.items())
-            if any(one.r or one.n for one in people.values())
-        ]
-
 
 def told(message: Message, news: News) -> Message:
     """The message after the news."""

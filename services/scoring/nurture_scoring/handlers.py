@@ -87,7 +87,7 @@ class Handlers:
         if not news:
             return
         async with self._database.transaction() as tx:
-            held = await store.hold_messages(tx, sorted(news))
+            held = await store.hold_messages(tx, list(news))
             if len(held.messages) < len(news):
                 log.warning("scoring.unknown_deliveries", deliveries=len(news) - len(held.messages))
             changes = Changes()

@@ -77,7 +77,7 @@ async def read_line(
 
 
 async def save(tx: Transaction, changes: Changes, known: Mapping[UUID, float]) -> None:
-    """Write what a page changed, the means last. The number of statements does not depend on the page.
+    """Write what a page changed: the messages, then the sums kind by kind, in the same order in every page.
 
     `known` are the latest events that were known of people before; somebody of whom nothing else is new gets no row.
     """
@@ -89,10 +89,7 @@ async def save(tx: Transaction, changes: Changes, known: Mapping[UUID, float]) -
     goals = dict(changes.goals)
     for kind, people in sorted(changes.sums.items()):
         rows = ((user, one.r, one.n, goals.pop(user, 0), instant(changes.latest[user])) for user, one in people.items())
-        await tx.execute("add_to_states", kind, *_columns(rows))
-    means = changes.means()
-    if means:
-        await tx.execute("add_to_means", *_columns(means))
+        await tx.execute("add_sums", kind, *_columns(rows))
 
 
 def _row(message: Message) -> tuple[Any, ...]:
@@ -103,7 +100,7 @@ def _row(message: Message) -> tuple[Any, ...]:
         instant(message.delivered_at) if message.delivered_at is not None else None,
         instant(message.goal_at) if message.goal_at is not None else None,
         message.credit,
-        msgspec.json.encode(credits.stored(message.signals, message.delivered_at)).decode() if message.signals else "[]",
+        credits.stored(message.signals, message.delivered_at),
     )
 
 

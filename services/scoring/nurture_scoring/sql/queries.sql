@@ -28,15 +28,16 @@ select w.delivery_id, s.goals, s.updated_at, c.delivered_at, c.goal_at, c.credit
 from unnest($1::uuid[], $2::uuid[]) as w(delivery_id, user_id)
 join lateral (select p.goals, p.updated_at from states p where p.user_id = w.user_id limit 1) s on true
 left join lateral (
-    select m.delivered_at, m.goal_at, m.credit, m.signals from message_credits m where m.delivery_id = w.delivery_id limit 1
+    select m.delivered_at, m.goal_at, m.credit, m.signals::text from message_credits m where m.delivery_id = w.delivery_id
+    limit 1
 ) c on true
 
 -- name: read_line
 -- These people's messages from some time on: a goal may have to move from one to another.
 select m.* from unnest($1::uuid[], $2::timestamptz[]) as w(user_id, since)
 cross join lateral (
-    select c.delivery_id, c.user_id, c.channel, c.delivered_at, c.goal_at, c.credit, c.signals from message_credits c
-    where c.user_id = w.user_id and c.delivered_at >= w.since offset 0
+    select c.delivery_id, c.user_id, c.channel, c.delivered_at, c.goal_at, c.credit, c.signals::text
+    from message_credits c where c.user_id = w.user_id and c.delivered_at >= w.since offset 0
 ) m
 
 -- name: read_goals
@@ -55,26 +56,28 @@ from unnest($1::uuid[], $2::uuid[], $3::text[], $4::timestamptz[], $5::timestamp
 on conflict (delivery_id) do update set delivered_at = excluded.delivered_at, goal_at = excluded.goal_at,
     credit = excluded.credit, signals = excluded.signals
 
--- name: add_to_states
--- Additions of one kind. An upsert of rows that all exist: unlike an update it can have no other plan than by key.
+-- name: add_sums
+-- Additions of one kind, to people and to everybody. Upserts of rows that all exist: unlike an update they can have no
+-- other plan than by key. A CTE that nobody reads runs last, so the row that every page writes is held the shortest.
+with added as materialized (
+    select * from unnest($2::uuid[], $3::float8[], $4::float8[], $5::int[], $6::timestamptz[]) as w(user_id, r, n, goals, at)
+), everybody as (
+    insert into means as m (kind, r, n) select $1::text, sum(r), sum(n) from added having bool_or(r <> 0 or n <> 0)
+    on conflict (kind) do update set r = m.r + excluded.r, n = m.n + excluded.n
+)
 insert into states as s (user_id, email_r, email_n, telegram_r, telegram_n, attendance_r, attendance_n, commitment_r,
     commitment_n, goals, updated_at)
 select w.user_id, case when $1 = 'email' then w.r else 0 end, case when $1 = 'email' then w.n else 0 end,
     case when $1 = 'telegram' then w.r else 0 end, case when $1 = 'telegram' then w.n else 0 end,
     case when $1 = 'attendance' then w.r else 0 end, case when $1 = 'attendance' then w.n else 0 end,
     case when $1 = 'commitment' then w.r else 0 end, case when $1 = 'commitment' then w.n else 0 end, w.goals, w.at
-from unnest($2::uuid[], $3::float8[], $4::float8[], $5::int[], $6::timestamptz[]) as w(user_id, r, n, goals, at)
+from added w
 on conflict (user_id) do update set
     email_r = s.email_r + excluded.email_r, email_n = s.email_n + excluded.email_n,
     telegram_r = s.telegram_r + excluded.telegram_r, telegram_n = s.telegram_n + excluded.telegram_n,
     attendance_r = s.attendance_r + excluded.attendance_r, attendance_n = s.attendance_n + excluded.attendance_n,
     commitment_r = s.commitment_r + excluded.commitment_r, commitment_n = s.commitment_n + excluded.commitment_n,
     goals = s.goals + excluded.goals, updated_at = greatest(s.updated_at, excluded.updated_at)
-
--- name: add_to_means
--- The rows that every page writes come last, so that others wait for a commit only.
-insert into means as m (kind, r, n) select * from unnest($1::text[], $2::float8[], $3::float8[])
-on conflict (kind) do update set r = m.r + excluded.r, n = m.n + excluded.n
 
 -- name: find_people
 -- Who is meant, by id or external id; nobody for what is unknown here. Subselects, each by its own index.
