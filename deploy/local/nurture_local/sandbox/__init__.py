@@ -1,8 +1,9 @@
-"""The sandbox provider: speaks Resend's protocol, sends nothing, remembers everything.
+"""The sandbox provider: speaks Resend's protocol and Telegram's, sends nothing, remembers everything.
 
-Serves: `POST /emails`, `POST /emails/batch`, `GET /emails/{id}` (Resend), `/api/messages`, `/api/ledger/summary`,
-`/api/chaos` (tests), `/` (inbox page), `/health/*`.
-Says: signed webhooks to SANDBOX_WEBHOOK_URL, retried until 2xx; visits tracking links as the reader of a mail would.
+Serves: `POST /emails`, `POST /emails/batch`, `GET /emails/{id}` (Resend), `/bot<token>/<method>` (Bot API, in
+`telegram/`), `/api/messages`, `/api/ledger/summary`, `/api/chaos` (tests), `/` (inbox page), `/health/*`.
+Says: signed webhooks to SANDBOX_WEBHOOK_URL, retried until 2xx; updates to bots; visits tracking links as the reader of
+a message would.
 Owns: one SQLite ledger in SANDBOX_DATA, committed before any reply.
 Needs: nothing but its settings (`config.py`).
 """

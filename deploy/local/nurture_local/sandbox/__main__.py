@@ -4,6 +4,7 @@ import asyncio
 import signal
 import socket
 import sys
+from collections.abc import Callable
 
 import structlog
 import uvicorn
@@ -25,12 +26,24 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+class _Server(uvicorn.Server):
+    """Ends long polls first: they are requests in flight, and a stop waits for those."""
+
+    def __init__(self, config: uvicorn.Config, end_polls: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._end_polls = end_polls
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._end_polls()
+        await super().shutdown(sockets)
+
+
 def main() -> int:
     """Exit code: 0 stopped as asked, 1 could not start or broke, 2 a setting is wrong."""
     logs.configure("sandbox", "info", "json")
     try:
         settings = config.read()
-        app = build(settings)
+        sandbox = build(settings)
     except (SettingsError, ValueError) as error:
         log.error("settings_wrong", reason=str(error))
         return 2
@@ -50,9 +63,9 @@ def main() -> int:
     log.info("sandbox_listening", url=f"http://{settings.sandbox_host}:{port}", ledger=str(settings.ledger_path))
     # uvicorn raises the signal again after a clean stop; ended by it, the process would look killed.
     signal.signal(signal.SIGTERM, lambda *_: None)
-    server = uvicorn.Server(
+    server = _Server(
         uvicorn.Config(
-            app,  # pyright: ignore[reportArgumentType]  Litestar's and uvicorn's ASGI types differ in name only
+            sandbox.app,  # pyright: ignore[reportArgumentType]  Litestar's and uvicorn's ASGI types differ in name only
             http="httptools",
             log_config=None,
             access_log=False,
@@ -60,7 +73,8 @@ def main() -> int:
             lifespan="on",
             timeout_keep_alive=60,
             timeout_graceful_shutdown=5,
-        )
+        ),
+        sandbox.end_polls,
     )
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

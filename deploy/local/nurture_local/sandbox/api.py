@@ -12,17 +12,13 @@ from litestar.datastructures import State
 from nurture_local.sandbox import records
 from nurture_local.sandbox.chaos import Chaos
 from nurture_local.sandbox.courier import Courier
-from nurture_local.sandbox.errors import ApiError, invalid
+from nurture_local.sandbox.errors import ApiError, ConnectionDropped, invalid
 from nurture_local.sandbox.ledger import Ledger
 from nurture_local.sandbox.rate import RateLimit
 from nurture_local.sandbox.validation import Mail, check
 
 MAX_BATCH = 100
 HTTP = Request[Any, Any, State]
-
-
-class ConnectionDropped(Exception):
-    """The effect is in the ledger and the caller gets no reply."""
 
 
 class ResendApi:

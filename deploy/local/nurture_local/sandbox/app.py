@@ -1,8 +1,9 @@
 """The only wiring: settings to ledger, courier, API and pages."""
 
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from litestar import Litestar, Request, Response
@@ -12,12 +13,19 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from nurture_chassis.clock import Clock
 
 from nurture_local.sandbox import api, inbox, ledger_api
-from nurture_local.sandbox.chaos import BrokenUpstream, Chaos
+from nurture_local.sandbox.chaos import Chaos
 from nurture_local.sandbox.config import SandboxSettings
 from nurture_local.sandbox.courier import Courier
-from nurture_local.sandbox.errors import NAME_OF_STATUS, ApiError
+from nurture_local.sandbox.errors import NAME_OF_STATUS, ApiError, BrokenUpstream, ConnectionDropped
 from nurture_local.sandbox.ledger import Ledger
 from nurture_local.sandbox.rate import RateLimit
+from nurture_local.sandbox.telegram import pages, routes
+from nurture_local.sandbox.telegram.limits import FloodLimits
+from nurture_local.sandbox.telegram.methods import Methods
+from nurture_local.sandbox.telegram.people import People
+from nurture_local.sandbox.telegram.poster import Poster
+from nurture_local.sandbox.telegram.sending import Sending
+from nurture_local.sandbox.telegram.updates import Updates
 from nurture_local.sandbox.webhooks import Signer
 
 MAX_BODY_BYTES = 64_000_000
@@ -25,24 +33,38 @@ HTTP = Request[Any, Any, State]
 log = structlog.get_logger()
 
 
-def build(settings: SandboxSettings) -> ASGIApp:
-    """The sandbox as an ASGI application. Raises ValueError for a malformed clock or secret, LedgerBusy when it already runs."""
+class Sandbox(NamedTuple):
+    """The ASGI application, and what to call before it is stopped: long polls would hold that up."""
+
+    app: ASGIApp
+    end_polls: Callable[[], None]
+
+
+def build(settings: SandboxSettings) -> Sandbox:
+    """Put the sandbox together. Raises ValueError for a malformed clock or secret, LedgerBusy when it already runs."""
     ledger = Ledger(settings.ledger_path, Clock.from_setting(settings.nurture_clock), settings.sandbox_reading_seconds)
     chaos = Chaos(tags_as_array=settings.sandbox_tags_as_array)
     secret = settings.resend_webhook_secret
     signer = Signer(secret.reveal()) if secret else None
-    courier = Courier(ledger, chaos, settings.sandbox_webhook_url, signer)
+    updates = Updates(ledger, settings.sandbox_webhook_url)
+    people = People(ledger, updates)
+    courier = Courier(ledger, chaos, settings.sandbox_webhook_url, signer, people.carry_out)
+    poster = Poster(ledger, updates, chaos)
     rate = RateLimit(settings.sandbox_rate_limit)
+    limits = FloodLimits(settings.sandbox_telegram_rate)
+    sending = Sending(ledger, courier, people, limits, settings.sandbox_reading_seconds)
 
     ledger.open()
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         courier.start()
+        poster.start()
         try:
             yield
         finally:
             await courier.stop()
+            await poster.stop()
             ledger.close()
 
     app = Litestar(
@@ -62,6 +84,14 @@ def build(settings: SandboxSettings) -> ASGIApp:
             inbox.message_html,
             inbox.play,
             inbox.stylesheet,
+            routes.call_method,
+            routes.say,
+            routes.press,
+            routes.block,
+            pages.chat_page,
+            pages.play_chat,
+            pages.invitation,
+            pages.accept,
         ],
         lifespan=[lifespan],
         state=State(
@@ -70,6 +100,9 @@ def build(settings: SandboxSettings) -> ASGIApp:
                 "ledger": ledger,
                 "courier": courier,
                 "chaos": chaos,
+                "people": people,
+                "poster": poster,
+                "telegram_methods": Methods(ledger, updates, sending),
             }
         ),
         exception_handlers={
@@ -82,7 +115,7 @@ def build(settings: SandboxSettings) -> ASGIApp:
         request_max_body_size=MAX_BODY_BYTES,
         logging_config=None,
     )
-    return _dropping(app)
+    return Sandbox(_dropping(app), updates.end_polls)
 
 
 def _refusal(_: HTTP, error: ApiError) -> Response[bytes]:
@@ -103,9 +136,10 @@ def _framework_refusal(request: HTTP, error: HTTPException) -> Response[bytes]:
 
 
 def _crash(request: HTTP, error: Exception) -> Response[bytes]:
-    if isinstance(error, api.ConnectionDropped):
+    if isinstance(error, ConnectionDropped):
         raise error
-    log.error("request_failed", path=request.url.path, exc_info=error)
+    # A bot's token is part of its calls' paths.
+    log.error("request_failed", path=re.sub(r"^/bot[^/]*", "/bot…", request.url.path), exc_info=error)
     return _refusal(request, ApiError(500, "application_error", "An unexpected error occurred."))
 
 
@@ -115,7 +149,7 @@ def _dropping(app: ASGIApp) -> ASGIApp:
     async def outermost(scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await app(scope, receive, send)
-        except api.ConnectionDropped:
+        except ConnectionDropped:
             # ASGI has no word for this; uvicorn's `send` is bound to the request cycle, which has the transport.
             getattr(send, "__self__").transport.abort()  # noqa: B009
 

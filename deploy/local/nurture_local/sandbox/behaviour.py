@@ -4,18 +4,45 @@ from typing import Literal
 
 from msgspec import Struct
 
-Kind = Literal["sent", "delivered", "bounced", "complained", "opened", "clicked", "unsubscribed"]
-Via = Literal["webhook", "visit"]
-"""webhook: the provider reports it. visit: the person does it, through the mail's own links."""
+Kind = Literal[
+    "sent",
+    "delivered",
+    "bounced",
+    "complained",
+    "opened",
+    "clicked",
+    "unsubscribed",
+    "read",
+    "pressed",
+    "replied",
+    "blocked",
+]
+Via = Literal["webhook", "visit", "chat"]
+"""webhook: the provider reports it. visit: the person does it, through the message's own links. chat: in Telegram."""
 
-RANK = {"queued": 0, "sent": 1, "delivered": 2, "opened": 3, "clicked": 4, "bounced": 5, "complained": 6}
-"""A mail's state is the highest-ranking thing that happened to it; unsubscribing says nothing about the mail."""
+RANK = {
+    "queued": 0,
+    "sent": 1,
+    "delivered": 2,
+    "opened": 3,
+    "read": 4,
+    "clicked": 5,
+    "pressed": 6,
+    "replied": 7,
+    "bounced": 8,
+    "complained": 9,
+    "blocked": 10,
+}
+"""A message's state is the highest-ranking thing that happened to it; unsubscribing says nothing about the message."""
 
 DELIVERY_SECONDS = 0.1
 
 
 class Deed(Struct, frozen=True):
-    """One thing that will happen, `after` real seconds from acceptance. `link` narrows a click down to one link."""
+    """One thing that will happen, `after` real seconds from acceptance.
+
+    `link` narrows a click down to one link, and is the `callback_data` of a pressed button.
+    """
 
     kind: Kind
     via: Via
@@ -56,5 +83,5 @@ def retry_after(attempts: int) -> float:
     return ladder[attempts - 1] if attempts <= len(ladder) else 30.0
 
 
-MAX_ATTEMPTS = {"webhook": 2000, "visit": 8}
+MAX_ATTEMPTS = {"webhook": 2000, "visit": 8, "chat": 1}
 """A webhook is tried for most of a day; a reader gives up on a dead link within a minute."""

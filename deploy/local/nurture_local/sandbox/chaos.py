@@ -3,9 +3,10 @@
 import asyncio
 from typing import Annotated, Literal
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from nurture_local.sandbox.errors import NAME_OF_STATUS, ApiError
+from nurture_local.sandbox.errors import NAME_OF_STATUS, ApiError, BrokenUpstream
+from nurture_local.sandbox.telegram.faults import TelegramFaults, TelegramFaultsChange
 
 Count = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(ge=0)]
@@ -18,7 +19,8 @@ class ChaosSettings(Struct, kw_only=True):
     `fail_next` calls are refused with `status` (and `name`, `retry_after`) and have no effect. `close_after_accept`
     calls take effect, then the connection closes without a reply. Both kinds hang for `hang_seconds` before they
     end; a call refused that way has had no effect, a closed one has. `latency_ms` delays every call. `webhooks`: off holds them
-    back until it is on again, duplicate posts each twice, shuffle mixes their order.
+    back until it is on again, duplicate posts each twice, shuffle mixes their order (mail only). `telegram` is about the
+    Bot API's calls.
     """
 
     fail_next: Count = 0
@@ -30,6 +32,7 @@ class ChaosSettings(Struct, kw_only=True):
     latency_ms: Seconds = 0
     tags_as_array: bool = False
     webhooks: Mode = "on"
+    telegram: TelegramFaults = field(default_factory=TelegramFaults)
 
 
 class ChaosChange(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -44,14 +47,7 @@ class ChaosChange(Struct, kw_only=True, forbid_unknown_fields=True):
     latency_ms: Seconds | UnsetType = UNSET
     tags_as_array: bool | UnsetType = UNSET
     webhooks: Mode | UnsetType = UNSET
-
-
-class BrokenUpstream(Exception):
-    """A gateway error in front of the API: HTML instead of JSON, as a CDN answers."""
-
-    def __init__(self, status: int) -> None:
-        super().__init__(f"HTTP {status}")
-        self.status = status
+    telegram: TelegramFaultsChange | UnsetType = UNSET
 
 
 class Chaos:
@@ -67,10 +63,9 @@ class Chaos:
 
     def change(self, change: ChaosChange) -> None:
         """Set the fields that `change` names."""
-        for field in change.__struct_fields__:
-            value = getattr(change, field)
-            if value is not UNSET:
-                setattr(self.settings, field, value)
+        _set(self.settings, change, ("telegram",))
+        if isinstance(change.telegram, TelegramFaultsChange):
+            _set(self.settings.telegram, change.telegram)
 
     async def before_effect(self) -> None:
         """Delay or refuse a send call. Raises ApiError or BrokenUpstream."""
@@ -95,3 +90,10 @@ class Chaos:
         self.settings.close_after_accept -= 1
         await asyncio.sleep(self.settings.hang_seconds)
         return True
+
+
+def _set(settings: Struct, change: Struct, besides: tuple[str, ...] = ()) -> None:
+    for name in change.__struct_fields__:
+        value = getattr(change, name)
+        if value is not UNSET and name not in besides:
+            setattr(settings, name, value)

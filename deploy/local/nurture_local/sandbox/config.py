@@ -11,7 +11,8 @@ class SandboxSettings(Struct, kw_only=True, frozen=True):
     """What the sandbox is told. Times in real seconds.
 
     `sandbox_reading_seconds` is how long a `+open@` reader takes to open a delivered mail, and a `+click@` reader to
-    click after that. `sandbox_rate_limit` is requests per second over all keys.
+    click after that; people behind chats take as long. `sandbox_rate_limit` is requests per second over all keys,
+    `sandbox_telegram_rate` messages per second of one bot.
     """
 
     sandbox_data: str
@@ -19,6 +20,7 @@ class SandboxSettings(Struct, kw_only=True, frozen=True):
     sandbox_port: Annotated[int, Meta(ge=0, le=65535)] = 0
     sandbox_webhook_url: str = ""
     sandbox_rate_limit: Annotated[int, Meta(ge=1)] = 50
+    sandbox_telegram_rate: Annotated[int, Meta(ge=1)] = 30
     sandbox_reading_seconds: Annotated[float, Meta(ge=0)] = 1.0
     sandbox_tags_as_array: bool = False
     resend_webhook_secret: Secret = Secret("")

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import msgspec
@@ -24,8 +25,17 @@ log = structlog.get_logger()
 class Courier:
     """Reads due events from the ledger, so that a restart goes on where the last process stopped."""
 
-    def __init__(self, ledger: Ledger, chaos: Chaos, webhook_url: str, signer: webhooks.Signer | None) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        chaos: Chaos,
+        webhook_url: str,
+        signer: webhooks.Signer | None,
+        in_chat: Callable[[Due], Awaitable[str]],
+    ) -> None:
+        """`in_chat` does what a person does in Telegram, and tells how it went."""
         self._ledger = ledger
+        self._in_chat = in_chat
         self._chaos = chaos
         self._webhook_url = webhook_url
         self._signer = signer
@@ -123,6 +133,8 @@ class Courier:
                 self._idle.set()
 
     async def _attempt(self, wire: Wire, event: Due) -> Attempt:
+        if event.via == "chat":
+            return Attempt(event.seq, await self._in_chat(event))
         try:
             outcome = await (self._visit(wire, event) if event.via == "visit" else self._report(wire, event))
         except NoAnswer as error:

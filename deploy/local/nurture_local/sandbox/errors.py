@@ -37,3 +37,15 @@ def missing_field(field: str) -> ApiError:
 
 def invalid(message: str, status: int = 422) -> ApiError:
     return ApiError(status, "validation_error", message)
+
+
+class BrokenUpstream(Exception):
+    """An error of a web server in front of the API: HTML instead of JSON, as a CDN answers."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"HTTP {status}")
+        self.status = status
+
+
+class ConnectionDropped(Exception):
+    """The caller gets no reply; what it asked for may have happened."""

@@ -14,9 +14,12 @@ from nurture_local.sandbox.behaviour import Deed
 from nurture_local.sandbox.courier import Courier
 from nurture_local.sandbox.errors import ApiError
 from nurture_local.sandbox.ledger import Ledger
+from nurture_local.sandbox.telegram import rows
 
 HERE = Path(__file__).parent
 PAGE = 50
+COLUMN = 25
+CHANNELS = {"email": "Email", "telegram": "Telegram"}
 PLAY_SECONDS = 2.0
 HTTP = Request[Any, Any, State]
 
@@ -51,7 +54,8 @@ _pages = Environment(
 _pages.filters["minute"] = lambda at: f"{at[:10]} {at[11:19]}"
 
 
-def _page(template: str, status: int = 200, **values: Any) -> Response[str]:
+def page(template: str, status: int = 200, **values: Any) -> Response[str]:
+    """A rendered template with the headers that every page here has."""
     text = _pages.get_template(template).render(**values)
     return Response(text, media_type="text/html", headers=PAGE_HEADERS, status_code=status)
 
@@ -64,17 +68,64 @@ async def _message(ledger: Ledger, email_id: str) -> records.Message:
 
 
 @get("/")
-async def inbox(request: HTTP, to: str = "", before: Annotated[int | None, Parameter(ge=1)] = None) -> Response[str]:
-    """Messages newest first; `to` narrows them to addresses that contain it."""
+async def inbox(
+    request: HTTP, to: str = "", channel: str = "", before: Annotated[int | None, Parameter(ge=1)] = None
+) -> Response[str]:
+    """Messages newest first, of one channel or of both side by side; `to` narrows them to addresses that contain it."""
     ledger: Ledger = request.app.state.ledger
     wanted = to.strip()
-    found = await ledger.read(lambda connection: records.lines(connection, before=before, limit=PAGE + 1, to=wanted))
     counts = await ledger.read(records.totals)
-    shown = found[:PAGE]
-    query = {"to": wanted} if wanted else {}
-    older = f"?{urlencode(query | {'before': shown[-1].seq})}" if len(found) > PAGE else None
-    newest = f"?{urlencode(query)}" if before is not None else None
-    return _page("inbox.html", lines=shown, to=wanted, older=older, newest=newest, counts=counts, title="Sandbox inbox")
+    chosen = channel if channel in CHANNELS else None
+
+    async def lines_of(of: str | None, limit: int) -> list[records.Line]:
+        return await ledger.read(
+            lambda connection: records.lines(connection, before=before, limit=limit, to=wanted, channel=of)
+        )
+
+    query = ({"to": wanted} if wanted else {}) | ({"channel": chosen} if chosen else {})
+    columns: dict[str, list[records.Line]] = {}
+    older = newest = None
+    found: list[records.Line] = []
+    if chosen is None and len(counts["channels"]) > 1:
+        columns = {one: await lines_of(one, COLUMN + 1) for one in CHANNELS}
+    else:
+        found = await lines_of(chosen, PAGE + 1)
+        older = f"?{urlencode(query | {'before': found[PAGE - 1].seq})}" if len(found) > PAGE else None
+        newest = f"?{urlencode(query)}" if before is not None else None
+    tabs = [
+        (
+            name,
+            "?" + urlencode(({"to": wanted} if wanted else {}) | ({"channel": one} if one else {})),
+            one == channel,
+            number,
+        )
+        for one, name, number in (
+            ("", "Both", counts["messages"]),
+            *((one, CHANNELS[one], counts["channels"].get(one, 0)) for one in CHANNELS),
+        )
+    ]
+    return page(
+        "inbox.html",
+        lines=found[:PAGE],
+        columns=columns,
+        column_size=COLUMN,
+        channels=CHANNELS,
+        tabs=tabs,
+        to=wanted,
+        channel=chosen or "",
+        older=older,
+        newest=newest,
+        counts=counts,
+        title="Sandbox inbox",
+    )
+
+
+async def own_form(request: HTTP) -> dict[str, list[str]]:
+    """The fields of a form on one of our own pages. Raises ApiError (403) for one from elsewhere."""
+    # A page elsewhere must not be able to press these buttons in the visitor's browser.
+    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        raise ApiError(403, "invalid_permission", "This form can only be sent from the sandbox's own page.")
+    return parse_qs((await request.body()).decode("utf-8", "replace"))
 
 
 @get("/messages/{email_id:str}")
@@ -82,9 +133,14 @@ async def message_page(request: HTTP, email_id: str) -> Response[str]:
     """One message, what happened to it, and the buttons."""
     ledger: Ledger = request.app.state.ledger
     message = await _message(ledger, email_id)
+    if message.channel == "telegram":
+        turn = await ledger.read(lambda connection: rows.turn_of(connection, message.id))
+        if turn is not None:
+            place = f"/chats/{turn.bot_id}/{turn.chat_id}#m{turn.message_id}"
+            return Response("", status_code=303, headers={"location": place})
     timeline = await ledger.read(lambda connection: records.timeline(connection, message.seq))
     found = links.find(message.html, message.headers)
-    return _page("message.html", message=message, timeline=timeline, links=found, title=message.subject)
+    return page("message.html", message=message, timeline=timeline, links=found, title=message.subject)
 
 
 @get("/messages/{email_id:str}/html")
@@ -97,10 +153,7 @@ async def message_html(request: HTTP, email_id: str) -> Response[str]:
 @post("/messages/{email_id:str}/play", status_code=303)
 async def play(request: HTTP, email_id: str) -> Response[str]:
     """Do what the pressed button says, then show the message again."""
-    # A page elsewhere must not be able to press these buttons in the visitor's browser.
-    if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-        raise ApiError(403, "invalid_permission", "This form can only be sent from the sandbox's own page.")
-    form = parse_qs((await request.body()).decode("utf-8", "replace"))
+    form = await own_form(request)
     deed = ACTS.get(form.get("act", [""])[0])
     if deed is None:
         raise ApiError(422, "validation_error", f"act must be one of {', '.join(ACTS)}")

@@ -85,7 +85,8 @@ class Ledger:
             raise LedgerBusy(
                 f"{self._path} is in use by another sandbox; stop it, or set SANDBOX_DATA to another directory"
             ) from None
-        schema = Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
+        here = Path(__file__).parent
+        schema = "".join((here / name).read_text(encoding="utf-8") for name in ("schema.sql", "telegram/tables.sql"))
         self._write_connection = sqlite3.connect(self._path, check_same_thread=False, isolation_level=None)
         # NORMAL loses nothing when a process dies; only a power cut may take the last commits, and with them no mail.
         self._write_connection.executescript(
@@ -109,7 +110,9 @@ class Ledger:
         """Run `query` on the reading thread."""
         return await asyncio.get_running_loop().run_in_executor(self._reader, query, self._read_connection)
 
-    async def _write(self, change: Callable[[sqlite3.Connection], T]) -> T:
+    async def write(self, change: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `change` on the writing thread as one transaction; what it raises rolls it back."""
+
         def transaction() -> T:
             self._write_connection.execute("begin immediate")
             try:
@@ -157,10 +160,10 @@ class Ledger:
                     for n, (email_id, mail) in enumerate(zip(ids, mails, strict=True), 1)
                 ],
             )
-            _insert_events(
+            insert_events(
                 connection,
                 [
-                    self._event_row(last + n, deed, real)
+                    self.event_row(last + n, deed, real)
                     for n, mail in enumerate(mails, 1)
                     for deed in deeds(mail.addresses[0], self._reading_seconds)
                 ],
@@ -172,33 +175,34 @@ class Ledger:
                 connection.execute("delete from idempotency where created_at <= ?", (real - IDEMPOTENCY_SECONDS,))
             return response
 
-        return await self._write(change)
+        return await self.write(change)
 
     async def play(self, message_seq: int, deed: Deed) -> int:
         """Plan one more thing to happen to a message; the event's number."""
-        row = self._event_row(message_seq, deed, time.time())
+        row = self.event_row(message_seq, deed, time.time())
 
         def change(connection: sqlite3.Connection) -> int:
-            _insert_events(connection, [row])
+            insert_events(connection, [row])
             return connection.execute("select last_insert_rowid()").fetchone()[0]
 
-        return await self._write(change)
+        return await self.write(change)
 
-    def _event_row(self, message_seq: int, deed: Deed, real: float) -> tuple[object, ...]:
+    def event_row(self, message_seq: int, deed: Deed, real: float) -> tuple[object, ...]:
+        """What `insert_events` takes for a deed; `real` is when the message was accepted, in Unix seconds."""
         happens_at = real + deed.after
         at = self.business_time(deed.after)
         return (f"msg_{uuid4().hex}", message_seq, deed.kind, deed.via, deed.link, at, happens_at, happens_at)
 
     async def due(self, limit: int, *, webhooks: bool) -> list[Due]:
-        """Events whose time has come, oldest first; visits only when `webhooks` is off."""
-        wanted = ("webhook", "visit") if webhooks else ("visit", "visit")
+        """Events whose time has come, oldest first; `webhooks` says whether those are wanted too."""
+        wanted = ("visit", "chat", "webhook" if webhooks else "visit")
 
         def query(connection: sqlite3.Connection) -> list[Due]:
             rows = connection.execute(
                 "select e.seq, e.webhook_id, e.kind, e.via, e.link, e.at, e.happens_at, e.attempts, m.id, m.at, m.sender, "
                 "m.subject, m.envelope, m.headers, m.tags, case when e.via = 'visit' then m.html end "
                 "from events e join messages m on m.seq = e.message_seq "
-                "where e.done_at is null and e.due_at <= ? and e.via in (?, ?) order by e.due_at limit ?",
+                "where e.done_at is null and e.due_at <= ? and e.via in (?, ?, ?) order by e.due_at limit ?",
                 (time.time(), *wanted, limit),
             )
             return [Due(*row) for row in rows]
@@ -218,14 +222,15 @@ class Ledger:
             (real if attempt.again_in is None else None, real + (attempt.again_in or 0.0), attempt.outcome, attempt.seq)
             for attempt in attempts
         ]
-        await self._write(
+        await self.write(
             lambda connection: connection.executemany(
                 "update events set attempts = attempts + 1, done_at = ?, due_at = ?, outcome = ? where seq = ?", rows
             )
         )
 
 
-def _insert_events(connection: sqlite3.Connection, rows: list[tuple[object, ...]]) -> None:
+def insert_events(connection: sqlite3.Connection, rows: list[tuple[object, ...]]) -> None:
+    """Plan what `event_row` gave."""
     connection.executemany(
         "insert into events (webhook_id, message_seq, kind, via, link, at, happens_at, due_at) values (?,?,?,?,?,?,?,?)",
         rows,

@@ -14,6 +14,7 @@ from nurture_local.sandbox.chaos import Chaos, ChaosChange
 from nurture_local.sandbox.courier import Courier
 from nurture_local.sandbox.errors import ApiError, invalid
 from nurture_local.sandbox.ledger import Ledger
+from nurture_local.sandbox.telegram.poster import Poster
 
 PAGE = 200
 HTTP = Request[Any, Any, State]
@@ -36,6 +37,8 @@ def _shown(message: records.Message) -> bytes:
             "tags": {tag["name"]: tag["value"] for tag in message.tags},
             "headers": message.headers,
             "payload_sha256": message.payload_sha256,
+            "message_id": message.message_id,
+            "buttons": message.buttons,
         }
     )
 
@@ -122,7 +125,9 @@ async def ready(request: HTTP) -> Response[dict[str, Any]]:
     """Ready when the ledger answers and the courier runs."""
     ledger: Ledger = request.app.state.ledger
     courier: Courier = request.app.state.courier
+    poster: Poster = request.app.state.poster
     reasons = [] if courier.running else ["the webhook courier is not running"]
+    reasons += [] if poster.running else ["the poster of Telegram updates is not running"]
     await ledger.next_due()
     body = {"status": "ok" if not reasons else "unavailable", "reasons": reasons, "provider": "sandbox"}
     return Response(body, status_code=503 if reasons else 200)

@@ -9,12 +9,20 @@ from msgspec import Struct
 _OURS = re.compile(r"/(?:t/o|t/c|u)/[A-Za-z0-9_\-.~=]+$")
 
 
+_DEEP = re.compile(r"/([A-Za-z0-9_]+)$")
+_TELEGRAM_HOSTS = ("t.me", "telegram.me")
+
+
 class MailLinks(Struct, frozen=True):
-    """`pixel` is what a mail client loads on opening; `clicks` are tracked links with their wording."""
+    """`pixel` is what a mail client loads on opening; `clicks` are tracked links with their wording.
+
+    `telegram` are links to a bot, with their wording, as paths of the sandbox's own stand-in for t.me.
+    """
 
     pixel: str | None
     clicks: list[tuple[str, str]]
     unsubscribe: str | None
+    telegram: list[tuple[str, str]] = []
 
 
 class _Finder(HTMLParser):
@@ -55,7 +63,21 @@ def find(html: str | None, headers: dict[str, str]) -> MailLinks:
         pixel=next(iter(marked or last), None),
         clicks=clicks,
         unsubscribe=unsubscribe.group(1) if unsubscribe else None,
+        telegram=[(path, " ".join(text.split())) for href, text in finder.anchors if (path := deep_link(href))],
     )
+
+
+def deep_link(url: str) -> str | None:
+    """The sandbox's page for a link to a bot; None for any other link."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
+    on_telegram = parts.hostname in _TELEGRAM_HOSTS and parts.path.count("/") == 1
+    bot = _DEEP.search(parts.path)
+    if bot is None or not (on_telegram or parts.path.startswith("/t.me/")):
+        return None
+    return f"/t.me/{bot[1]}" + (f"?{parts.query}" if parts.query else "")
 
 
 def on_this_machine(url: str, gateway: str) -> str | None:

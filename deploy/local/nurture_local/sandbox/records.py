@@ -8,16 +8,28 @@ import msgspec
 from msgspec import Struct
 
 from nurture_local.sandbox.behaviour import RANK
+from nurture_local.sandbox.telegram import markup, update_rows
 
 # An event has happened when its time has come and, for a visit, when the visit succeeded.
-_HAPPENED = "e.happens_at <= :now and (e.via = 'webhook' or e.outcome like '2%' or e.outcome like '3%')"
+_HAPPENED = (
+    "e.happens_at <= :now and (e.via = 'webhook' or e.via = 'chat' and e.outcome not like 'nothing%' "
+    "or e.outcome like '2%' or e.outcome like '3%')"
+)
 _RANK = "case e.kind " + " ".join(f"when '{kind}' then {rank}" for kind, rank in RANK.items()) + " else 0 end"
-_STATE = f"coalesce((select max({_RANK}) from events e where e.message_seq = m.seq and {_HAPPENED}), 0)"  # noqa: S608
+# Telegram tells a bot no more than that it has taken the message.
+_STATE = (
+    f"max(coalesce((select max({_RANK}) from events e where e.message_seq = m.seq and {_HAPPENED}), 0), "  # noqa: S608
+    "case m.channel when 'telegram' then 2 else 0 end)"
+)
+_MESSAGES = (
+    f"select m.*, {_STATE}, t.message_id, t.markup from messages m "  # noqa: S608
+    "left join telegram_turns t on t.message_seq = m.seq"
+)
 _BY_RANK = {rank: kind for kind, rank in RANK.items()}
 
 
 class Message(Struct, frozen=True):
-    """One accepted message. `at` is business time, `real_at` Unix seconds."""
+    """One accepted message. `at` is business time, `real_at` Unix seconds; the last two are Telegram's."""
 
     seq: int
     id: str
@@ -37,6 +49,8 @@ class Message(Struct, frozen=True):
     text: str | None
     html: str | None
     state: str
+    message_id: int | None
+    buttons: list[dict[str, Any]]
 
 
 class Event(Struct, frozen=True):
@@ -67,13 +81,14 @@ def _message(row: sqlite3.Row) -> Message:
     values: list[Any] = list(row)
     values[11:15] = [msgspec.json.decode(text) for text in values[11:15]]
     values[17] = _BY_RANK[values[17]]
+    values[19] = markup.buttons(msgspec.json.decode(values[19])) if values[19] else []
     return Message(*values)
 
 
 def find(connection: sqlite3.Connection, email_id: str) -> Message | None:
     """The message of that id."""
     row = connection.execute(
-        f"select m.*, {_STATE} from messages m where m.id = :id",  # noqa: S608
+        f"{_MESSAGES} where m.id = :id",
         {"id": email_id, "now": time.time()},
     ).fetchone()
     return _message(row) if row else None
@@ -94,7 +109,7 @@ def page(
 ) -> list[Message]:
     """Messages accepted after number `after`, oldest first; `to` is one whole address, in any case."""
     rows = connection.execute(
-        f"select m.*, {_STATE} from messages m where m.seq > :after "  # noqa: S608
+        f"{_MESSAGES} where m.seq > :after "
         "and (:channel is null or m.channel = :channel) "
         "and (:to is null or instr(', ' || lower(m.recipient) || ', ', ', ' || :to || ', ')) order by m.seq limit :limit",
         {"after": after, "limit": limit, "channel": channel, "to": to.lower() if to else None, "now": time.time()},
@@ -102,12 +117,16 @@ def page(
     return [_message(row) for row in rows]
 
 
-def lines(connection: sqlite3.Connection, *, before: int | None, limit: int, to: str) -> list[Line]:
+def lines(
+    connection: sqlite3.Connection, *, before: int | None, limit: int, to: str, channel: str | None = None
+) -> list[Line]:
     """The inbox's lines, newest first; `to` is any part of an address."""
     rows = connection.execute(
-        f"select m.seq, m.id, m.channel, m.at, m.recipient as [to], m.subject, {_STATE} as state from messages m "  # noqa: S608
-        "where (:before is null or m.seq < :before) and instr(lower(m.recipient), :to) order by m.seq desc limit :limit",
-        {"before": before, "limit": limit, "to": to.lower(), "now": time.time()},
+        f"select m.seq, m.id, m.channel, m.at, m.recipient as [to], {_STATE} as state, "  # noqa: S608
+        "case m.channel when 'telegram' then substr(m.text, 1, 200) else m.subject end as subject from messages m "
+        "where (:before is null or m.seq < :before) and (:channel is null or m.channel = :channel) "
+        "and instr(lower(m.recipient), :to) order by m.seq desc limit :limit",
+        {"before": before, "limit": limit, "to": to.lower(), "channel": channel, "now": time.time()},
     )
     return [msgspec.convert({**dict(row), "state": _BY_RANK[row["state"]]}, Line) for row in rows]
 
@@ -119,10 +138,13 @@ def number_of(connection: sqlite3.Connection, email_id: str) -> int | None:
 
 
 def summary(connection: sqlite3.Connection) -> dict[str, Any]:
-    """Counts over the whole ledger. `repeats`: messages beyond the first of their delivery id."""
+    """Counts over the whole ledger. `repeats`: messages beyond the first of their delivery id on the same channel."""
     now = {"now": time.time()}
     messages, tagged, distinct = connection.execute(
         "select count(*), count(delivery_id), count(distinct delivery_id) from messages"
+    ).fetchone()
+    (sent,) = connection.execute(
+        "select count(*) from (select distinct channel, delivery_id from messages where delivery_id is not null)"
     ).fetchone()
     states = connection.execute(
         f"select state, count(*) from (select {_STATE} as state from messages m) group by state",  # noqa: S608
@@ -134,18 +156,24 @@ def summary(connection: sqlite3.Connection) -> dict[str, Any]:
     return {
         "messages": messages,
         "delivery_ids": distinct,
-        "repeats": tagged - distinct,
+        "repeats": tagged - sent,
         "by_state": {_BY_RANK[row[0]]: row[1] for row in states},
         "by_channel": dict(map(tuple, connection.execute("select channel, count(*) from messages group by channel"))),
         "webhooks": {"pending": pending, "done": done},
+        "updates": {"pending": update_rows.waiting_updates(connection)},
     }
 
 
-def totals(connection: sqlite3.Connection) -> dict[str, int]:
-    """The inbox's head line: messages, and webhooks that still wait for their 2xx."""
+def totals(connection: sqlite3.Connection) -> dict[str, Any]:
+    """The inbox's head line: messages by channel, webhooks that still wait for their 2xx, updates that wait for a bot."""
     now = time.time()
-    (messages,) = connection.execute("select count(*) from messages").fetchone()
+    channels = dict(map(tuple, connection.execute("select channel, count(*) from messages group by channel")))
     (waiting,) = connection.execute(
         "select count(*) from events where done_at is null and happens_at <= ? and via = 'webhook'", (now,)
     ).fetchone()
-    return {"messages": messages, "waiting": waiting}
+    return {
+        "messages": sum(channels.values()),
+        "channels": channels,
+        "waiting": waiting,
+        "updates": update_rows.waiting_updates(connection),
+    }
