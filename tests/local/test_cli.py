@@ -14,36 +14,11 @@ import msgspec
 import pytest
 from nurture_local import cli, gateway, screens
 from nurture_local.commands import bus, trigger, watch
-from nurture_local.gateway import Gateway, Location
 
 Handler = Callable[[httpx.Request], httpx.Response]
 
 
-@pytest.fixture(autouse=True)
-def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No instance in this folder and none named by the environment."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("NURTURE_URL", "NURTURE_API_KEY", "NURTURE_DATA_DIR", "DATABASE_URL", "NATS_URL", "RESEND_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture
-def served(monkeypatch: pytest.MonkeyPatch) -> Callable[[Handler], list[httpx.Request]]:
-    """Let a function play the gateway; gives the requests that it saw."""
-
-    def serve(handler: Handler) -> list[httpx.Request]:
-        seen: list[httpx.Request] = []
-
-        def record(request: httpx.Request) -> httpx.Response:
-            seen.append(request)
-            return handler(request)
-
-        transport = httpx.MockTransport(record)
-        location = Location("http://gateway.test", "the-key")
-        monkeypatch.setattr(Gateway, "at", classmethod(lambda cls, data_dir: cls(location, transport)))
-        return seen
-
-    return serve
+pytestmark = pytest.mark.usefixtures("nowhere")
 
 
 def _body(request: httpx.Request) -> Any:
@@ -53,7 +28,8 @@ def _body(request: httpx.Request) -> Any:
 @pytest.mark.parametrize(
     "command", ["", "up", "down", "status", "service stop", "trigger", "watch", "people import", "people sample",
                 "sequences ls", "sequences show", "sequences lint", "sequences publish", "email test", "bus tail",
-                "db check", "db migrate", "open"],
+                "bus ls", "bus lag", "bus dead", "db check", "db migrate", "open", "doctor", "events send", "score", "why",
+                "sequences pause", "sequences resume"],
 )  # fmt: skip
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.call([*command.split(), "--help"]) == 0
@@ -72,7 +48,8 @@ def test_help_imports_nothing_heavy() -> None:
 
 @pytest.mark.parametrize(
     "line", ["upp", "up --prt 3", "up --port x", "trigger ada", "trigger --all a b", "trigger ada onboarding -c novalue",
-             "people sample -3", "service stop", "status -o yaml", "up --replicas email=none", "up --speed 0"],
+             "people sample -3", "events send ada", "events send ada attended --at noon", "events send a b --file c",
+             "why", "bus dead --replay 7", "doctor -o yaml", "service stop", "status -o yaml", "up --replicas email=none", "up --speed 0"],
 )  # fmt: skip
 def test_wrong_usage_is_2(line: str) -> None:
     assert cli.call(line.split()) == 2
@@ -80,7 +57,8 @@ def test_wrong_usage_is_2(line: str) -> None:
 
 @pytest.mark.parametrize(
     "line", ["status", "service stop email", "trigger ada onboarding", "watch", "people import -", "sequences ls",
-             "email test a@b.example", "bus tail", "db check", "open"],
+             "email test a@b.example", "bus tail", "bus ls", "bus lag", "bus dead", "db check", "open",
+             "events send ada attended", "score ada", "why ada", "sequences pause onboarding"],
 )  # fmt: skip
 def test_nobody_there_is_3(line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", type("Empty", (), {"buffer": __import__("io").BytesIO(b"")}))
@@ -299,6 +277,12 @@ def test_the_table_says_which_provider_and_how_to_listen(capsys: pytest.CaptureF
     assert "nrt_[key]" in out
     assert "hush" not in out
     assert [word in out for word in ("people sample", "people import", "trigger --all onboarding")] == [True] * 3
+    assert "telegram" not in out
+    parked = {"mode": "off"}, {"mode": "sandbox", "bot_username": "it_bot", "problem": "another poller uses this token"}
+    for channel, shown in zip(parked, ("off\n", "sandbox @it_bot · another poller uses this token\n"), strict=True):
+        screens.show(STATUS | {"telegram": channel})
+        assert f"telegram:  {shown}" in capsys.readouterr().out
+    assert screens.as_data(STATUS | {"telegram": {"mode": "off"}})["telegram"] == {"mode": "off"}
     screens.show(STATUS | {"mode": "LIVE (Resend)", "sandbox": None})
     assert "email:     LIVE (Resend)" in capsys.readouterr().out
 

@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from cyclopts import App, CycloptsError
 
-from nurture_local.commands import bus, db, email, people, run, sequences, trigger, watch
+from nurture_local.commands import bus, db, doctor, email, events, people, run, sequences, trigger, watch, why
 from nurture_local.terminal import USAGE, Failure, console, errors, show_failure
 
 
@@ -32,10 +32,14 @@ app.command(run.service)
 app.command(trigger.trigger)
 app.command(watch.watch)
 app.command(people.people)
+app.command(events.events)
+app.command(why.score)
+app.command(why.why)
 app.command(sequences.sequences)
 app.command(email.email)
 app.command(bus.bus)
 app.command(db.db)
+app.command(doctor.doctor)
 app.command(run.open_, name="open")
 
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,25 @@ class Unreachable(Exception):
 
 
 class Control:
-    """Serves status, readiness, stop/start/restart of single processes, and the end of everything."""
+    """Serves status, readiness, stop/start/restart of single processes, and the end of everything.
+
+    `looks` are questions by name that take a look at something else than processes. The one named `channels` is asked
+    for every status, so it has to be quick.
+    """
 
     def __init__(
-        self, path: Path, supervisor: Supervisor, view: Callable[[], dict[str, Any]], stop: Callable[[], None]
+        self,
+        path: Path,
+        supervisor: Supervisor,
+        view: Callable[[], dict[str, Any]],
+        stop: Callable[[], None],
+        looks: Mapping[str, Callable[[], Awaitable[dict[str, Any]]]] | None = None,
     ) -> None:
         self._path = path
         self._supervisor = supervisor
         self._view = view
         self._stop = stop
+        self._looks = looks or {}
         self._server: asyncio.Server | None = None
         self._busy = asyncio.Lock()
 
@@ -76,6 +86,8 @@ class Control:
                     return await self._act(verb, self._supervisor.named(str(asked.get("name"))))
                 except NoSuchChild as error:
                     return {"ok": False, "error": str(error)}
+            case str(op) if op in self._looks:
+                return {"ok": True, **await self._looks[op]()}
             case other:
                 return {"ok": False, "error": f"the control socket does not know {other!r}"}
 
@@ -90,12 +102,17 @@ class Control:
 
     async def _status(self) -> dict[str, Any]:
         children = list(self._supervisor.children.values())
-        states = await asyncio.gather(*(_state(child) for child in children))
+        channels = self._looks.get("channels", _nothing)
+        states, more = await asyncio.gather(asyncio.gather(*(_state(child) for child in children)), channels())
         processes = {
             child.spec.name: {"pid": child.pid, "state": state, "stage": child.spec.stage.name.lower()}
             for child, state in zip(children, states, strict=True)
         }
-        return {**self._view(), "ready": self._supervisor.is_ready.is_set(), "processes": processes}
+        return {**self._view(), **more, "ready": self._supervisor.is_ready.is_set(), "processes": processes}
+
+
+async def _nothing() -> dict[str, Any]:
+    return {}
 
 
 async def _state(child: Child) -> str:

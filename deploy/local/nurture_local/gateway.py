@@ -3,6 +3,7 @@
 import os
 import time
 import uuid
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -46,7 +47,7 @@ def locate(data_dir: Path | None = None) -> Location:
         raise Failure(str(error)) from None
     except control.Unreachable as error:
         raise Failure(str(error), code=UNREACHABLE) from None
-    return Location(view["gateway"], view["api_key"], view["mode"].startswith("LIVE"))
+    return Location(view["gateway"], view["api_key"], state.live)
 
 
 class Gateway:
@@ -81,6 +82,14 @@ class Gateway:
 
     def post_text(self, path: str, text: str | bytes, kind: str) -> Any:
         return self._call("POST", path, content=text, headers={"Content-Type": kind})
+
+    def ahead(self) -> float | None:
+        """How many seconds the gateway's clock is before ours, to about one; None when it does not say."""
+        try:
+            told = self._client.get("/health/live").headers.get("date", "")
+            return parsedate_to_datetime(told).timestamp() + 0.5 - time.time()
+        except (httpx.TransportError, ValueError):
+            return None
 
     def settled(self, status_url: str, seconds: float) -> dict[str, Any] | None:
         """Wait for what became of a command that was only accepted; None when it is still open after `seconds`.

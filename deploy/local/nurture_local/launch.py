@@ -5,14 +5,14 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from nurture_chassis.settings import SettingsError
 
-from nurture_local import addresses, configuration, migrate, plan, publish, roles, rooms
+from nurture_local import addresses, configuration, inspection, migrate, plan, publish, roles, rooms
 from nurture_local.child import Output
 from nurture_local.cluster_home import NoHome
 from nurture_local.configuration import Options
@@ -117,7 +117,7 @@ async def _run(
             report(f"migrated: {', '.join(done)}")
 
     supervisor = Supervisor(made.specs, output, report=report, migrate=prepare, save=save)
-    async with Control(socket, supervisor, lambda: view(data, made), stopping.set):
+    async with Control(socket, supervisor, lambda: view(data, made), stopping.set, looks(made)):
         asked_to_stop = asyncio.create_task(stopping.wait())
         starting = asyncio.create_task(supervisor.start())
         try:
@@ -156,6 +156,22 @@ def view(data: DataDir, made: Plan) -> dict[str, Any]:
         "mode": state.mode,
         "speed": state.clock.speed if state.clock else 1,
     }
+
+
+def looks(made: Plan) -> dict[str, Callable[[], Awaitable[dict[str, Any]]]]:
+    """What `status` and `doctor` ask beside the processes."""
+    environments = {spec.name: spec.env for spec in made.specs}
+    mode = inspection.telegram_mode(environments.get("telegram", {}))
+
+    async def channels() -> dict[str, Any]:
+        told = None if mode == "off" else await inspection.telegram_channel(made.admin_url, made.publish_schema)
+        return {"telegram": {"mode": mode, **(told or {})}}
+
+    async def inspect() -> dict[str, Any]:
+        record = await inspection.database(made.admin_url, made.secret_key, made.publish_schema)
+        return {"settings": inspection.settings_in_force(environments), "record": record}
+
+    return {"channels": channels, "inspect": inspect}
 
 
 def _with_logs(failure: StartFailed, logs: Path) -> str:

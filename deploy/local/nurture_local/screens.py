@@ -22,7 +22,8 @@ def as_data(status: dict[str, Any]) -> dict[str, Any]:
     for name, process in status["processes"].items():
         side = services if process["stage"] in _SERVICES else servers
         side[name] = {"pid": process["pid"], "state": process["state"]}
-    return {**shown, "services": services, "servers": servers}
+    more = {"telegram": status["telegram"]} if "telegram" in status else {}
+    return {**shown, "services": services, "servers": servers, **more}
 
 
 def as_environment(status: dict[str, Any]) -> str:
@@ -56,6 +57,7 @@ def _show_table(status: dict[str, Any]) -> None:
         *([("Inbox", f"{status['sandbox']}/")] if status["sandbox"] else []),
         ("API key", escape(status["api_key"])),
         ("email:", f"[{colour}]{escape(status['mode'])}[/]"),
+        *([("telegram:", _telegram(status["telegram"]))] if "telegram" in status else []),
         *([("Clock", f"{status['speed']:g} times as fast as real time")] if status["speed"] != 1 else []),
         ("Bus", f"nats --server {status['nats']} sub 'nurture.>'"),
         ("Database", without_password(status["database"])),
@@ -64,6 +66,15 @@ def _show_table(status: dict[str, Any]) -> None:
     ]
     for name, value in rows:
         console.print(f"[bold]{name:<10}[/] {value}")
+
+
+def _telegram(channel: dict[str, Any]) -> str:
+    colour = "red bold" if channel["mode"].startswith("LIVE") else "cyan"
+    shown = f"[{colour}]{escape(channel['mode'])}[/]"
+    if channel.get("bot_username"):
+        shown += f" @{escape(channel['bot_username'])}"
+    problems = [channel.get("problem"), channel.get("parked_until") and f"parked: {channel.get('park_reason')}"]
+    return shown + "".join(f" · [yellow]{escape(problem)}[/]" for problem in problems if problem)
 
 
 def _processes(processes: dict[str, Any]) -> str:

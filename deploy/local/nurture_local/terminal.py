@@ -17,6 +17,7 @@ UNREACHABLE = 3
 Format = Literal["table", "json", "env"]
 Where = Annotated[Path | None, Parameter(name="--data-dir", help="The instance's folder; .nurture in this folder.")]
 
+_WIDE = 160
 console = Console(highlight=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -50,6 +51,11 @@ def write(text: str) -> None:
     """Plain text to stdout, exactly as given: for files, pipes and JSON."""
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
     sys.stdout.flush()
+
+
+def show_table(table: Any) -> None:
+    """A table that is never cut: names are for copying, so in a pipe or a narrow terminal they go whole."""
+    Console(width=max(console.width, _WIDE), highlight=False, soft_wrap=True).print(table)
 
 
 def invocation() -> str:

@@ -45,7 +45,7 @@ def sample(number: NonNegativeInt, *, seed: Annotated[int, Parameter(help="Anoth
     """Write NUMBER made-up people as CSV to standard output.
 
     They live in many time zones; their addresses say what the sandbox does with a mail: +open, +click, +ignore,
-    +bounce, +complain. Some have only Telegram, some no address at all.
+    +bounce, +complain; so does the last digit of a Telegram chat id. Some have only Telegram, some no address at all.
     """
     from nurture_local import audience
 

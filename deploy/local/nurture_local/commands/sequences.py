@@ -1,4 +1,4 @@
-"""sequences ls, show, lint, publish."""
+"""sequences ls, show, lint, publish, pause, resume."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from cyclopts import App, Parameter
 
 from nurture_local.terminal import Failure, Where, console, write
 
-sequences = App(name="sequences", help="List, show, check and publish sequences.")
+sequences = App(name="sequences", help="List, show, check, publish, pause and resume sequences.")
 Output = Annotated[Literal["table", "json"], Parameter(name=["--output", "-o"])]
 
 _PATIENCE = 15.0
@@ -65,6 +65,38 @@ def publish(file: Path, *, data_dir: Where = None) -> int:
     return 0
 
 
+@sequences.command
+def pause(type_: Annotated[str, Parameter(name="TYPE")], *, data_dir: Where = None) -> int:
+    """Hold everybody in TYPE where they are, also who is started meanwhile; nobody is lost."""
+    held = _hold(type_, "pause", data_dir)
+    console.print(f"paused {held['type']}: running enrolments that wait: {held['enrolments']}", markup=False)
+    return 0
+
+
+@sequences.command
+def resume(type_: Annotated[str, Parameter(name="TYPE")], *, data_dir: Where = None) -> int:
+    """Let TYPE go on. Steps that came due meanwhile go out, or expire when they are too late."""
+    held = _hold(type_, "resume", data_dir)
+    console.print(f"resumed {held['type']}: enrolments that go on: {held['enrolments']}", markup=False)
+    return 0
+
+
+def _hold(type_: str, verb: Literal["pause", "resume"], data_dir: Path | None) -> dict[str, Any]:
+    from nurture_local.gateway import Gateway
+
+    with Gateway.at(data_dir) as gateway:
+        return _settled(gateway, gateway.post(f"/admin/api/sequences/{quote(type_, safe='')}/{verb}"))
+
+
+def _settled(gateway: Any, answer: dict[str, Any]) -> dict[str, Any]:
+    if "status_url" not in answer:
+        return answer
+    report = gateway.settled(answer["status_url"], _PATIENCE)
+    if report is None:
+        raise Failure("the controller does not answer; the command is stored", f"see {answer['status_url']}")
+    return report["result"]
+
+
 def _send(path: str, file: Path, data_dir: Path | None) -> dict[str, Any]:
     from nurture_local.gateway import Gateway
 
@@ -73,13 +105,7 @@ def _send(path: str, file: Path, data_dir: Path | None) -> dict[str, Any]:
     except OSError as error:
         raise Failure(f"cannot read {file}: {error.strerror}") from None
     with Gateway.at(data_dir) as gateway:
-        answer = gateway.post_text(path, text, "application/toml")
-        if "status_url" in answer:
-            report = gateway.settled(answer["status_url"], _PATIENCE)
-            if report is None:
-                raise Failure("the controller does not answer; the command is stored", f"see {answer['status_url']}")
-            answer = report["result"]
-    return answer
+        return _settled(gateway, gateway.post_text(path, text, "application/toml"))
 
 
 def _sentence(finding: Any) -> str:

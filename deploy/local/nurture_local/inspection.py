@@ -1,0 +1,132 @@
+"""What a look at the processes' settings and into the database tells. The supervisor makes it: only it has the secrets.
+
+No secret leaves this module: of each it tells no more than whether it is there and looks as it should.
+"""
+
+import asyncio
+import re
+import time
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+from nurture_chassis.queries import quoted
+
+from nurture_local import migrate
+
+_PATIENCE = 5
+_SHOWN = {
+    "gateway": ("PUBLIC_URL", "ENVIRONMENT", "NURTURE_CLOCK"),
+    "email": ("FROM_EMAIL", "RESEND_RATE_LIMIT"),
+    "telegram": ("TELEGRAM_UPDATES",),
+}
+_FORMS = {
+    "RESEND_API_KEY": re.compile(r"re_[A-Za-z0-9_]{16,}"),
+    "RESEND_WEBHOOK_SECRET": re.compile(r"whsec_[A-Za-z0-9+/=_-]{16,}"),
+    "TELEGRAM_BOT_TOKEN": re.compile(r"[0-9]{5,20}:[A-Za-z0-9_-]{20,200}"),
+}
+_SECRETS = {"gateway": "RESEND_WEBHOOK_SECRET", "email": "RESEND_API_KEY", "telegram": "TELEGRAM_BOT_TOKEN"}
+_USUAL_API = {"email": ("RESEND_API_URL", "api.resend.com"), "telegram": ("TELEGRAM_API_URL", "api.telegram.org")}
+
+
+def settings_in_force(environments: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """By service: the settings that may be shown, and of its secret `missing`, `well-formed`, `unusual` or `in a file`.
+
+    `usual_api` says whether calls go to the provider's own address.
+    """
+    told: dict[str, Any] = {}
+    for service, names in _SHOWN.items():
+        env = environments.get(service, {})
+        told[service] = {name: env[name] for name in names if env.get(name)}
+        told[service]["secret"] = _form(_SECRETS[service], env)
+        if service in _USUAL_API:
+            name, host = _USUAL_API[service]
+            told[service]["usual_api"] = (urlsplit(env[name]).hostname if env.get(name) else host) == host
+    told["sandbox"] = bool(environments.get("email", {}).get("NURTURE_SANDBOX"))
+    told["telegram"]["mode"] = telegram_mode(environments.get("telegram", {}))
+    return told
+
+
+def telegram_mode(env: Mapping[str, str]) -> str:
+    """`off` without a token, `sandbox` when the calls stay on this machine, else LIVE."""
+    if _form("TELEGRAM_BOT_TOKEN", env) == "missing":
+        return "off"
+    host = urlsplit(env.get("TELEGRAM_API_URL") or "https://api.telegram.org").hostname or ""
+    return "sandbox" if host in ("127.0.0.1", "localhost", "::1") else "LIVE (Telegram)"
+
+
+def _form(name: str, env: Mapping[str, str]) -> str:
+    value = env.get(name)
+    if not value:
+        return "in a file" if env.get(f"{name}_FILE") else "missing"
+    return "well-formed" if _FORMS[name].fullmatch(value) else "unusual"
+
+
+async def database(admin_url: str, secret_key: str | None, publish_schema: str) -> dict[str, Any]:
+    """What the record says of itself and of the channels. Never raises; `problem` says what went wrong.
+
+    Each part is None where it cannot be read, as before the first migration. `skew` is the database's clock before
+    ours in seconds, `rate` requests per second.
+    """
+    report: dict[str, Any] = {"problem": None, "pending": None, "skew": None}
+    try:
+        async with asyncio.timeout(2 * _PATIENCE):
+            report["pending"] = await migrate.check(admin_url, secret_key, publish_schema)
+            connection = await asyncpg.connect(admin_url, statement_cache_size=0, timeout=_PATIENCE)
+            try:
+                report["skew"] = await _skew(connection)
+                report["email"] = await _row(connection, _EMAIL, publish_schema)
+                report["telegram"] = await _row(connection, _TELEGRAM, publish_schema)
+                report["webhooks"] = await _row(connection, _WEBHOOKS, publish_schema)
+            finally:
+                await connection.close(timeout=_PATIENCE)
+    except migrate.MigrationFailed as error:
+        report["problem"] = str(error)
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        # Driver messages may quote the address, and with it the password.
+        report["problem"] = f"the database does not answer ({type(error).__name__})"
+    return report
+
+
+async def telegram_channel(admin_url: str, publish_schema: str) -> dict[str, Any] | None:
+    """The channel's own word about itself, or None when nobody can tell quickly."""
+    try:
+        async with asyncio.timeout(1):
+            connection = await asyncpg.connect(admin_url, statement_cache_size=0, timeout=1)
+            try:
+                return await _row(connection, _TELEGRAM, publish_schema)
+            finally:
+                await connection.close(timeout=1)
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        return None
+
+
+_EMAIL = (
+    "select c.parked_until::text, c.park_reason, 1 / nullif(p.interval_seconds, 0) as rate"
+    " from {publish}.email_channel c left join email.pace p on p.account = 'resend'"
+)
+_TELEGRAM = (
+    "select ready, bot_username, updates, problem, parked_until::text, park_reason from {publish}.telegram_channel"
+)
+# A claim settled for a quarter of an hour should have been followed by a webhook; pages come at real time as claims do.
+_WEBHOOKS = (
+    "select extract(epoch from now() - l.at)::float8 as age,"
+    " (select count(*) from email.claims c where c.state = 'settled' and not c.test"
+    "    and c.settled_at > coalesce(l.at, '-infinity') and c.settled_at < now() - interval '15 minutes') as unanswered"
+    " from (select max(received_at) as at from gateway.inbound_pages where kind = 'webhooks') l"
+)
+
+
+async def _row(connection: asyncpg.Connection, query: str, publish_schema: str) -> dict[str, Any] | None:
+    try:
+        row = await connection.fetchrow(query.replace("{publish}", quoted(publish_schema)))
+    except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.InvalidSchemaNameError):
+        return None
+    return dict(row) if row else None
+
+
+async def _skew(connection: asyncpg.Connection) -> float:
+    before = time.time()
+    theirs = await connection.fetchval("select extract(epoch from clock_timestamp())::float8")
+    return float(theirs or 0) - (before + time.time()) / 2
