@@ -1,6 +1,7 @@
 """What each process is told: its own secrets and nobody else's, the sandbox or the real provider, never both."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,63 @@ def test_with_a_key_there_is_none(tmp_path: Path) -> None:
     assert not any("NURTURE_SANDBOX" in spec.env for spec in children.values())
 
 
+BOT = {"TELEGRAM_BOT_TOKEN": "123456:a-real-bot-token_of-botfather"}
+TELEGRAM_SETTINGS = (
+    "TELEGRAM_BOT_TOKEN",
+    "TELEGRAM_API_URL",
+    "TELEGRAM_LINK_URL",
+    "TELEGRAM_UPDATES",
+    "TELEGRAM_WEBHOOK_SECRET",
+)
+
+
+def test_without_a_bot_the_sandbox_is_telegram_too(tmp_path: Path) -> None:
+    made, children = make(tmp_path)
+    bot = children["telegram"].env
+    assert re.fullmatch(r"\d+:[A-Za-z0-9_-]{20,}", bot["TELEGRAM_BOT_TOKEN"])
+    assert bot["TELEGRAM_API_URL"] == made.state.sandbox
+    assert bot["TELEGRAM_UPDATES"] == "poll"
+    for name in ("telegram", "gateway", "controller"):
+        assert children[name].env["TELEGRAM_LINK_URL"] == f"{made.state.sandbox}/t.me"
+    assert children["gateway"].env["TELEGRAM_WEBHOOK_SECRET"] == bot["TELEGRAM_WEBHOOK_SECRET"]
+    assert {spec.env["NURTURE_TELEGRAM"] for name, spec in children.items() if name != "sandbox"} == {"sandbox"}
+    token = bot["TELEGRAM_BOT_TOKEN"]
+    assert [name for name, spec in children.items() if token in spec.env.values()] == ["telegram"]
+
+
+@pytest.mark.parametrize("stray", [{}, {"TELEGRAM_API_URL": "https://api.telegram.org"}])
+def test_the_sandboxs_bot_never_calls_telegram(tmp_path: Path, stray: dict[str, str]) -> None:
+    made, children = make(tmp_path, stray)
+    assert children["telegram"].env["TELEGRAM_API_URL"] == made.state.sandbox
+
+
+def test_a_real_bot_beside_sandboxed_email(tmp_path: Path) -> None:
+    made, children = make(tmp_path, BOT | {"TELEGRAM_UPDATES": "off"})
+    assert made.state.mode == "sandbox" and made.state.live
+    assert children["email"].env["RESEND_API_URL"] == made.state.sandbox
+    bot = children["telegram"].env
+    assert bot["TELEGRAM_BOT_TOKEN"] == BOT["TELEGRAM_BOT_TOKEN"]
+    assert (bot["TELEGRAM_API_URL"], bot["TELEGRAM_LINK_URL"]) == ("https://api.telegram.org", "https://t.me")
+    assert bot["TELEGRAM_UPDATES"] == "off" and bot["NURTURE_TELEGRAM"] == "LIVE (Telegram)"
+    assert made.state.sandbox and made.state.sandbox not in bot.values()
+    assert children["gateway"].env["TELEGRAM_LINK_URL"] == "https://t.me"
+
+
+@pytest.mark.parametrize("environ", [LIVE, PRODUCTION])
+def test_with_real_email_and_no_bot_telegram_is_off(tmp_path: Path, environ: dict[str, str]) -> None:
+    _, children = make(tmp_path, environ | {"TELEGRAM_LINK_URL": "https://t.me", "TELEGRAM_UPDATES": "webhook"})
+    assert "sandbox" not in children
+    for spec in children.values():
+        assert not [name for name in TELEGRAM_SETTINGS if name in spec.env]
+        assert spec.env["NURTURE_TELEGRAM"] == "off"
+
+
+def test_both_live(tmp_path: Path) -> None:
+    made, children = make(tmp_path, LIVE | BOT)
+    assert made.state.sandbox is None and "sandbox" not in children
+    assert children["telegram"].env["NURTURE_TELEGRAM"] == "LIVE (Telegram)"
+
+
 def test_each_process_gets_only_its_own_secrets(tmp_path: Path) -> None:
     _, children = make(tmp_path, PRODUCTION | {"TELEGRAM_BOT_TOKEN": "123:abc"})
     holders = {
@@ -89,6 +147,7 @@ def test_replicas_share_a_role_and_not_a_port(tmp_path: Path) -> None:
 
 def test_another_run_has_the_same_secrets_and_ports(tmp_path: Path) -> None:
     made, first = make(tmp_path)
+    assert first["telegram"].env["TELEGRAM_BOT_TOKEN"]
     DataDir(tmp_path).write(made.state)
     _, second = make(tmp_path)
     assert {name: spec.env for name, spec in first.items()} == {name: spec.env for name, spec in second.items()}
@@ -142,9 +201,17 @@ def test_a_live_key_needs_a_sender() -> None:
         configuration.load({"RESEND_API_KEY": "re_real"})
 
 
+def test_a_bot_token_has_a_form() -> None:
+    with pytest.raises(SettingsError, match="TELEGRAM_BOT_TOKEN") as failure:
+        configuration.load({"TELEGRAM_BOT_TOKEN": "my secret word"})
+    assert "secret word" not in str(failure.value)
+
+
 def test_speed_is_for_the_sandbox_only() -> None:
     with pytest.raises(SettingsError, match="sandbox only"):
         configuration.check_options(Options(speed=2), configuration.load(LIVE))
+    with pytest.raises(SettingsError, match="TELEGRAM_BOT_TOKEN"):
+        configuration.check_options(Options(speed=2), configuration.load(BOT))
     with pytest.raises(SettingsError, match="above 0"):
         configuration.check_options(Options(speed=0), configuration.load({}))
     configuration.check_options(Options(speed=2), configuration.load({}))

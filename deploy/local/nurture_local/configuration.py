@@ -1,6 +1,7 @@
 """What the user has set, checked before anything starts."""
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Literal
 
@@ -9,6 +10,8 @@ from nurture_chassis import settings
 from nurture_chassis.settings import Secret, SettingsError
 
 SANDBOX_SENDER = "Nurture <hello@nurture.localhost>"
+TelegramMode = Literal["LIVE (Telegram)", "sandbox", "off"]
+_BOT_TOKEN = re.compile(r"\d+:[A-Za-z0-9_-]+")
 MAY_REPEAT = frozenset({"controller", "email", "telegram", "scoring"})
 
 
@@ -27,11 +30,28 @@ class Configuration(Struct, kw_only=True, frozen=True):
     resend_api_url: str = "https://api.resend.com"
     resend_webhook_secret: Secret | None = None
     from_email: str | None = None
+    telegram_bot_token: Secret | None = None
+    telegram_api_url: str = "https://api.telegram.org"
+    telegram_link_url: str = "https://t.me"
+    telegram_updates: Literal["poll", "webhook", "off"] = "poll"
+    telegram_webhook_secret: Secret | None = None
 
     @property
     def live(self) -> bool:
         """Whether emails leave this machine."""
         return bool(self.resend_api_key)
+
+    @property
+    def telegram(self) -> TelegramMode:
+        """Without a token, Telegram is played by the sandbox only where emails are too: people get no half of each."""
+        if self.telegram_bot_token:
+            return "LIVE (Telegram)"
+        return "off" if self.live or self.environment == "production" else "sandbox"
+
+    @property
+    def any_live(self) -> bool:
+        """Whether messages of some channel leave this machine."""
+        return self.live or bool(self.telegram_bot_token)
 
 
 class Options(Struct, kw_only=True, frozen=True):
@@ -53,6 +73,12 @@ def load(environ: Mapping[str, str] = os.environ) -> Configuration:
                 f"ENVIRONMENT=production refuses to start without {', '.join(missing)}. Set each (or NAME_FILE), or "
                 "leave ENVIRONMENT unset to run with the sandbox, which sends nothing"
             )
+    token = found.telegram_bot_token
+    if token and not _BOT_TOKEN.fullmatch(token.reveal()):
+        raise SettingsError(
+            "TELEGRAM_BOT_TOKEN is not what a bot's token looks like, digits:letters: set the one that @BotFather gave, "
+            "or leave it unset to run with the sandbox"
+        )
     if found.live and not found.from_email:
         raise SettingsError(
             "RESEND_API_KEY is set, so emails would be real, but FROM_EMAIL is not: set it to a sender of a domain "
@@ -65,8 +91,9 @@ def check_options(options: Options, configuration: Configuration) -> None:
     """Raises SettingsError for options that contradict the settings."""
     if options.speed is not None and options.speed <= 0:
         raise SettingsError("--speed takes a number above 0: business seconds per real second")
-    if options.speed not in (None, 1) and configuration.live:
-        raise SettingsError("--speed works with the sandbox only: unset RESEND_API_KEY, or leave --speed away")
+    if options.speed not in (None, 1) and configuration.any_live:
+        name = "RESEND_API_KEY" if configuration.live else "TELEGRAM_BOT_TOKEN"
+        raise SettingsError(f"--speed works with the sandbox only: unset {name}, or leave --speed away")
 
 
 def replicas(words: list[str]) -> dict[str, int]:

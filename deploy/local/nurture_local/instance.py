@@ -59,6 +59,8 @@ class Secrets(Struct, kw_only=True):
     admin_api_key: str = ""
     webhook_secret: str = ""
     sandbox_api_key: str = ""
+    sandbox_bot_token: str = ""
+    telegram_webhook_secret: str = ""
     postgres_password: str = ""
 
 
@@ -105,6 +107,10 @@ class DataDir:
         found.secret_key = found.secret_key or randomness.token_urlsafe(48)
         found.admin_api_key = found.admin_api_key or f"nrt_{randomness.token_urlsafe(24)}"
         found.sandbox_api_key = found.sandbox_api_key or f"re_sandbox_{randomness.token_hex(12)}"
+        if not found.sandbox_bot_token:
+            bot_id = 7_000_000_000 + randomness.randbelow(10**9)
+            found.sandbox_bot_token = f"{bot_id}:sandbox_{randomness.token_hex(16)}"
+        found.telegram_webhook_secret = found.telegram_webhook_secret or randomness.token_urlsafe(32)
         if not found.webhook_secret:
             found.webhook_secret = "whsec_" + base64.b64encode(randomness.token_bytes(24)).decode()
         if found != before:

@@ -27,6 +27,10 @@ WITHHELD = (
     "RESEND_WEBHOOK_SECRET",
     "FROM_EMAIL",
     "TELEGRAM_BOT_TOKEN",
+    "TELEGRAM_API_URL",
+    "TELEGRAM_LINK_URL",
+    "TELEGRAM_UPDATES",
+    "TELEGRAM_WEBHOOK_SECRET",
     "PORT",
     "NURTURE_API_KEY",
 )
@@ -61,7 +65,7 @@ def make(
     taken.add(port)
     state.ports = _ports(state.ports, configuration, options, taken) | {"gateway": port}
     state.gateway = f"http://{LOOPBACK}:{port}"
-    state.live = configuration.live
+    state.live = configuration.any_live
     state.mode = "LIVE (Resend)" if configuration.live else "sandbox"
     state.sandbox = None if configuration.live else f"http://{LOOPBACK}:{state.ports['sandbox']}"
     state.nats = configuration.nats_url or nats.url(state.ports["nats"])
@@ -94,6 +98,8 @@ class Keys(Struct, kw_only=True, frozen=True):
     api_key: str
     webhook_secret: str
     resend_api_key: str
+    bot_token: str
+    telegram_webhook_secret: str
 
     @classmethod
     def of(cls, configuration: Configuration, secrets: Secrets) -> "Keys":
@@ -105,15 +111,27 @@ class Keys(Struct, kw_only=True, frozen=True):
             api_key=own.admin_api_key.reveal() if own.admin_api_key else secrets.admin_api_key,
             webhook_secret=webhook or ("" if own.live else secrets.webhook_secret),
             resend_api_key=own.resend_api_key.reveal() if own.resend_api_key else secrets.sandbox_api_key,
+            bot_token=_bot_token(own, secrets),
+            # Unlike Resend's, this one is ours to choose: we tell it to Telegram together with the webhook's address.
+            telegram_webhook_secret=own.telegram_webhook_secret.reveal()
+            if own.telegram_webhook_secret
+            else secrets.telegram_webhook_secret,
         )
+
+
+def _bot_token(configuration: Configuration, secrets: Secrets) -> str:
+    if configuration.telegram_bot_token:
+        return configuration.telegram_bot_token.reveal()
+    return secrets.sandbox_bot_token if configuration.telegram == "sandbox" else ""
 
 
 def _set_clock(state: State, configuration: Configuration, options: Options) -> None:
     origin = business_clock.resume(state.clock, state.stopped_at, options.speed or 1, time.time())
-    if origin and configuration.live:
+    if origin and configuration.any_live:
+        name = "RESEND_API_KEY" if configuration.live else "TELEGRAM_BOT_TOKEN"
         raise Refused(
-            "this data dir's business time runs ahead of real time (an earlier run had --speed), and RESEND_API_KEY "
-            "is set: begin anew with --fresh, or name another --data-dir"
+            f"this data dir's business time runs ahead of real time (an earlier run had --speed), and {name} is set: "
+            "begin anew with --fresh, or name another --data-dir"
         )
     state.clock, state.stopped_at = origin, None
 
@@ -210,20 +228,26 @@ def _services(
         "PUBLISH_SCHEMA": configuration.publish_schema,
         "NURTURE_HTTP_HOST": environ.get("NURTURE_HTTP_HOST") or LOOPBACK,
         **({"NURTURE_CLOCK": clock} if clock else {}),
+        "NURTURE_TELEGRAM": configuration.telegram,
         **({} if configuration.live else {"NURTURE_SANDBOX": "1"}),
     }
+    telegram = _telegram(state, configuration, keys)
+    links = {"TELEGRAM_LINK_URL": telegram.get("TELEGRAM_LINK_URL", "")}
     own = {
         "gateway": {
             "ADMIN_API_KEY": keys.api_key,
             "RESEND_WEBHOOK_SECRET": keys.webhook_secret,
             "PORT": str(state.ports["gateway"]),
+            "TELEGRAM_WEBHOOK_SECRET": telegram.get("TELEGRAM_WEBHOOK_SECRET", ""),
+            **links,
         },
+        "controller": links,
         "email": {
             "RESEND_API_KEY": keys.resend_api_key,
             "RESEND_API_URL": state.sandbox or configuration.resend_api_url,
             "FROM_EMAIL": configuration.from_email or SANDBOX_SENDER,
         },
-        "telegram": {name: environ[name] for name in environ if name.startswith("TELEGRAM_BOT_TOKEN")},
+        "telegram": telegram,
     }
     specs = []
     for name in _names(options):
@@ -245,6 +269,20 @@ def _services(
             )
         )
     return specs
+
+
+def _telegram(state: State, configuration: Configuration, keys: Keys) -> dict[str, str]:
+    """The bot's settings, the sandbox's or the real ones, never a mixture; none while the channel is off."""
+    if configuration.telegram == "off":
+        return {}
+    played = configuration.telegram == "sandbox"
+    return {
+        "TELEGRAM_BOT_TOKEN": keys.bot_token,
+        "TELEGRAM_API_URL": state.sandbox or "" if played else configuration.telegram_api_url,
+        "TELEGRAM_LINK_URL": f"{state.sandbox}/t.me" if played else configuration.telegram_link_url,
+        "TELEGRAM_UPDATES": configuration.telegram_updates,
+        "TELEGRAM_WEBHOOK_SECRET": keys.telegram_webhook_secret,
+    }
 
 
 def inherited(environ: Mapping[str, str]) -> dict[str, str]:
