@@ -33,6 +33,11 @@ def test_the_mix_has_everything() -> None:
     behaviours = {match[1] for email in emails if (match := re.search(r"\+(\w+)@", email))}
     assert behaviours == {"open", "click", "ignore", "bounce", "complain"}
     assert any("+" not in email for email in emails)
+    chats = [person.telegram_chat_id for person in people if person.telegram_chat_id]
+    assert {chat[-1] for chat in chats} == set("0123456789")
+    assert len(set(chats)) == len(chats) and all(int(chat) >= 1000 for chat in chats)
+    assert any(person.telegram_chat_id and person.email for person in people)
+    assert any(person.email and not person.telegram_chat_id for person in people)
     assert any(person.telegram_chat_id and not person.email for person in people)
     assert any(not person.telegram_chat_id and not person.email for person in people)
     assert len({person.timezone for person in people}) > 10

@@ -1,4 +1,4 @@
-"""A made-up audience: time zones and locales of the world, and addresses that the sandbox reacts to."""
+"""A made-up audience: time zones and locales of the world, addresses and chats that the sandbox reacts to."""
 
 import csv
 import io
@@ -31,6 +31,11 @@ PLACES = (
 BEHAVIOURS = (("open", 40), ("click", 22), ("ignore", 12), ("", 16), ("bounce", 6), ("complain", 4))
 """What the sandbox does with a mail to such an address, and how many of a hundred people have it."""
 MORNINGS = (("morning", 70), ("", 15), ("07:30", 5), ("08:45", 5), ("09:30", 5))
+CHATS = (
+    ("1", 14), ("2", 12), ("3", 13), ("4", 15), ("5", 13), ("6", 14), ("8", 6), ("0", 5), ("7", 5), ("9", 3),
+)  # fmt: skip
+"""What the person behind a chat does is in its last digit: reads (1, 2), replies (3), presses a button (4, 5), follows a
+link (6), ignores (8, 0), has blocked the bot (7), blocks it after one message (9)."""
 REACH = (("email", 62), ("both", 24), ("telegram", 10), ("none", 4))
 
 
@@ -53,7 +58,7 @@ def people(number: int, seed: int = 1) -> Iterator[Person]:
         zone, locale, names = choose.choice(PLACES)
         name = choose.choice(names)
         behaviour, reach = _weighted(choose, BEHAVIOURS), _weighted(choose, REACH)
-        chat = str(choose.randrange(10**8, 10**10))
+        chat = _chat(choose.randrange(10**8, 10**10))
         time = _weighted(choose, MORNINGS)
         local = f"s{seed}-{position}" + (f"+{behaviour}" if behaviour else "")
         yield Person(
@@ -75,8 +80,16 @@ def as_csv(audience: Iterator[Person]) -> str:
     return text.getvalue()
 
 
+def _chat(number: int) -> str:
+    # Its own digits choose, so that everybody else stays who they are.
+    return f"{number // 10}{_at(CHATS, number // 10 % 100)}"
+
+
 def _weighted(choose: random.Random, table: tuple[tuple[str, int], ...]) -> str:
-    point = choose.randrange(sum(weight for _, weight in table))
+    return _at(table, choose.randrange(sum(weight for _, weight in table)))
+
+
+def _at(table: tuple[tuple[str, int], ...], point: int) -> str:
     for value, weight in table:
         point -= weight
         if point < 0:
