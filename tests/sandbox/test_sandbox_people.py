@@ -191,9 +191,10 @@ def test_buttons_of_the_page_play_the_person(bot: BotClient, receiver: Receiver)
     url = fields["reply_markup"]["inline_keyboard"][1][0]["url"]
     assert play(bot, IGNORES, act="press", message=number, value=data).status_code == 303
     assert bot.update("callback_query")["data"] == data
+    assert state(bot) == "pressed"
     assert play(bot, IGNORES, act="follow", message=number, value=url).status_code == 303
     receiver.visit("/t/c/")
-    assert state(bot) == "clicked"
+    assert state(bot) == "pressed"
     for form, text in (({"act": "say", "text": "Hello you"}, "Hello you"), ({"act": "stop"}, "/stop")):
         assert play(bot, IGNORES, **form).status_code == 303
         assert bot.update("message")["text"] == text

@@ -1,6 +1,7 @@
 """Formatted text: a source in one of Telegram's modes to plain text and entities, and those to safe HTML. Pure."""
 
 import html as escaping
+import re
 from typing import Any
 
 import msgspec
@@ -98,6 +99,7 @@ _TAGS = {
     "blockquote": "blockquote",
     "expandable_blockquote": "blockquote",
 }
+_BESIDE_BLOCK = re.compile(r"\n?(</?(?:blockquote|pre)>)\n?")
 _SCHEMES = ("http://", "https://", "tg://", "mailto:")
 
 
@@ -122,7 +124,8 @@ def as_html(found: Formatted) -> str:
             at = last
         return "".join((*parts, cut(at, end)))
 
-    return render(found.entities, 0, len(raw) // 2)
+    # A block begins and ends a line by itself; the line break beside it would be a second one.
+    return _BESIDE_BLOCK.sub("\\1", render(found.entities, 0, len(raw) // 2))
 
 
 def _wrapped(entity: Entity, inner: str) -> str:

@@ -11,12 +11,14 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from nurture_local.sandbox.ledger import Due, Ledger
+from nurture_local.sandbox.behaviour import Deed
+from nurture_local.sandbox.ledger import Due, Ledger, insert_events
 from nurture_local.sandbox.telegram import habits, markup, rows, update_rows
 from nurture_local.sandbox.telegram.formatting import Entity, Formatted, units
 from nurture_local.sandbox.telegram.updates import Updates
 
 REPLIES = ("Thank you!", "Sounds good, thanks.", "Got it.", "I will have a look this evening.", "Nice 🙂 thank you")
+_TOLD = "the bot is told"
 T = TypeVar("T")
 
 
@@ -76,6 +78,13 @@ class People:
         def change(connection: sqlite3.Connection) -> str:
             if rows.is_blocked(connection, pressed.bot_id, pressed.chat_id):
                 raise CannotAct(f"chat {pressed.chat_id} has blocked the bot: unblock it first")
+            if pressed.message_seq is not None:
+                deed = Deed("pressed", "chat", 0.0, data)
+                insert_events(connection, [self._ledger.event_row(pressed.message_seq, deed, time.time())])
+                connection.execute(
+                    "update events set done_at = happens_at, attempts = 1, outcome = ? where seq = last_insert_rowid()",
+                    (_TOLD,),
+                )
             return self._press(connection, pressed, data)
 
         return await self._act(pressed.bot_id, change)
@@ -125,7 +134,7 @@ class People:
                 self._press(connection, turn, event.link or "")
             case _:
                 self._set_blocked(connection, turn.bot_id, turn.chat_id, blocked=True)
-        return "the bot is told"
+        return _TOLD
 
     @asynccontextmanager
     async def listening(self, bot_id: int, chat_id: int) -> AsyncIterator[Callable[[float], Awaitable[None]]]:
