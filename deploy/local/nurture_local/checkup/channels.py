@@ -22,11 +22,11 @@ def public_url(facts: Facts) -> Finding:
         return skip("public url", _ELSEWHERE)
     parts = urlsplit(url)
     host = parts.hostname or ""
-    if not facts.live:
+    if not facts.any_live:
         return ok("public url", url, "anything, in the sandbox")
     wanted, fix = "https, and reachable from anywhere", "set PUBLIC_URL to the gateway's public https address; restart"
     if host in _LOOPBACK or host.endswith(".localhost") or host.startswith("127."):
-        return fail("public url", f"{url} is this machine only: links in mails lead nowhere", wanted, fix)
+        return fail("public url", f"{url} is this machine only: links in messages lead nowhere", wanted, fix)
     if parts.scheme != "https":
         return fail("public url", f"{url} is not https: one-click unsubscribe is refused", wanted, fix)
     return ok("public url", url, wanted)

@@ -68,6 +68,12 @@ class Facts(Struct, kw_only=True):
         mode = (self.front.health or {}).get("email") if self.front else None
         return None if mode is None else str(mode).startswith("LIVE")
 
+    @property
+    def any_live(self) -> bool:
+        """Whether messages of some channel are known to be real."""
+        telegram = (self.settings or {}).get("telegram", {}).get("mode", "")
+        return bool(self.live) or telegram.startswith("LIVE")
+
 
 def gather(data_dir: Path | None) -> Facts:
     """Look everywhere, also where something is broken. Raises Failure only for a data dir that cannot be read."""

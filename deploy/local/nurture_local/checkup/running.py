@@ -83,8 +83,8 @@ def clock(facts: Facts) -> Finding:
         found = f"{name} is {abs(skew):.0f} s {'ahead' if skew > 0 else 'behind'}"
         kind = fail if abs(skew) >= _SKEW_FAILS else warn
         return kind("clock", found, wanted, "let both machines keep time by NTP")
-    if facts.speed != 1 and facts.live:
+    if facts.speed != 1 and facts.any_live:
         fix = "nurture down, then nurture up with another --data-dir"
-        return fail("clock", f"{facts.speed:g} times real time, and mails are real", "real time", fix)
+        return fail("clock", f"{facts.speed:g} times real time, and messages are real", "real time", fix)
     pace = "" if facts.speed == 1 else f"; business time runs {facts.speed:g} times as fast"
     return ok("clock", f"agrees{pace}", wanted)

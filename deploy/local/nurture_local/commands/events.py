@@ -106,7 +106,7 @@ def _of_csv(file: Path, text: str) -> list[tuple[str, dict[str, Any]]]:
             if any(row.values())
         ]
     except csv.Error as error:
-        raise Failure(f"{file}, line {rows.line_num}: {error}; nothing was sent") from None
+        raise Failure(f"{file}, after line {rows.line_num}: {error}; nothing was sent") from None
 
 
 def _send(found: list[tuple[str, dict[str, Any]]], data_dir: Path | None) -> int:

@@ -42,7 +42,7 @@ def zone_of(person: dict[str, Any]) -> tzinfo:
     """The person's zone; UTC when theirs is not known here, as planning does."""
     try:
         return ZoneInfo(person.get("timezone") or "UTC")
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError):
         return UTC
 
 
