@@ -77,6 +77,7 @@ class Room:
         self.pace = Pace(database, "telegram", rate)
         self.speaker = Speaker(self.api, self.store, 1 / rate)
         self.told: list[Effects] = []
+        self.heard = asyncio.Event()
         self.woken = 0
         self.handlers = Handlers(self.store, self.outbox, self.inbox, self._wake, self.tell)
         self.identity = Identity(
@@ -98,6 +99,7 @@ class Room:
 
     def tell(self, effects: Effects) -> None:
         self.told.append(effects)
+        self.heard.set()
         self.speaker.tell(effects)
 
     def poller(self, lease: float = 60.0) -> Poller:

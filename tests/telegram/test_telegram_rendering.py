@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nurture_chassis.tokens import Tokens, link_id
+from nurture_local.sandbox.telegram import html_mode
 from nurture_telegram.bodies import LIMIT, SOURCE_BYTES, blocks, fitted, units
 from nurture_telegram.rendering import Outbound, Renderer, Text, Unrenderable
 
@@ -178,6 +179,7 @@ def test_any_body_is_well_formed_and_says_what_was_written(body: str) -> None:
     parsed = Parsed(source)
     assert parsed.tags <= TAGS
     assert parsed.text == "\n\n".join(part.shown for part in parts)
+    assert html_mode.parse(source).text == parsed.text, "the sandbox is as strict as Telegram"
     assert units(parsed.text) <= LIMIT and units(text) <= LIMIT
 
 
