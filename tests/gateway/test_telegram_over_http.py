@@ -142,6 +142,11 @@ def test_a_linked_chat_becomes_the_address_with_consent(gateway: Gateway, contro
     controller.say("nurture.evt.telegram.chats_changed", {"items": [linked]})
     _settle(gateway, controller)
     assert contact(gateway, person)["address"] == moved
+    # So does a chat that was given to somebody by hand after it was linked.
+    gateway.http.patch(f"/admin/api/users/{other['id']}", json={"telegram_chat_id": chat_id})
+    controller.say("nurture.evt.telegram.chats_changed", {"items": [linked, changed(person, "linked", 9_999_999)]})
+    _settle(gateway, controller)
+    assert contact(gateway, other)["address"] == chat_id and contact(gateway, person)["address"] == moved
 
 
 @pytest.mark.parametrize("swapped", [False, True])

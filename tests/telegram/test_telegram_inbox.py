@@ -105,6 +105,24 @@ def test_a_person_has_one_chat_and_a_chat_one_person(play) -> None:
     play(scene)
 
 
+def test_an_import_after_a_link_has_the_later_word(play) -> None:
+    async def scene(stand: Stand) -> None:
+        room = await stand.room()
+        first, second = await stand.deliveries(2)
+        ada, bob = await stand.person(first), await stand.person(second)
+        await room.inbox.take([message(1000, f"/start {token(ada)}")])
+        await stand.admin.execute("delete from gateway.contacts where user_id = $1", ada)
+        await stand.contact(second, "address = '1000', address_key = '1000', changed_at = now() + interval '1 hour'")
+        delivery = await stand.delivery(bob, "1000")
+        await room.page([delivery])
+        await room.work()
+        assert (await room.settled())[delivery] == ("accepted", None)
+        await room.inbox.take([message(1000, "/stop")])
+        assert (await room.changes())[-1] == (bob, "stopped")
+
+    play(scene)
+
+
 def test_updates_count_once_however_often_and_wherever_they_come(play) -> None:
     async def scene(stand: Stand) -> None:
         room, other = await stand.room(), await stand.room()

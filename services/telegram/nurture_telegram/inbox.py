@@ -51,8 +51,9 @@ class Inbox:
         if not updates:
             return Effects()
         facts = await self._facts(tx, updates)
-        effects = Conversation(facts, self._clock.now(), self._clock.real()).hear(updates)
-        await _save(tx, effects)
+        now = self._clock.now()
+        effects = Conversation(facts, now, self._clock.real()).hear(updates)
+        await _save(tx, effects, now)
         if effects.changes:
             tx.say(ChatsChanged(items=effects.changes))
         if effects.observations:
@@ -103,7 +104,7 @@ class Inbox:
         }
 
 
-async def _save(tx: Saying, effects: Effects) -> None:
+async def _save(tx: Saying, effects: Effects, now: datetime) -> None:
     chats = effects.chats
     if refused := [chat_id for chat_id, chat in chats.items() if chat.refused]:
         await tx.execute("refusals_keep", refused)
@@ -117,6 +118,7 @@ async def _save(tx: Saying, effects: Effects) -> None:
             [chat.user_id for chat in owned.values()],
             [chat.state for chat in owned.values()],
             [chat.linked for chat in owned.values()],
+            now,
         )
 
 

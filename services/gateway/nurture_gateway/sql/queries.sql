@@ -183,12 +183,12 @@ select url from {publish}.telegram_links where id = $1
 select ready, bot_username, problem from {publish}.telegram_channel
 
 -- name: chats_release
--- A chat is its last owner's: an earlier one is without.
+-- A chat is its last owner's: an earlier one is without. Who got it by hand after it was linked keeps it.
 update contacts c set address = null, address_key = null, state = 'blocked', reason = 'chat linked to another person',
     changed_at = $2
 from {publish}.telegram_chats t
 where t.user_id = any($1::uuid[]) and t.linked_at is not null and c.channel = 'telegram' and c.address_key = t.chat_id
-    and c.user_id <> t.user_id
+    and c.user_id <> t.user_id and c.changed_at <= t.linked_at
 
 -- name: chats_link
 -- The chat that a person linked last becomes the address; a word that comes late, or again, does not bring it back.
@@ -201,6 +201,8 @@ from (
     select chat_id from {publish}.telegram_chats t
     where t.user_id = r.user_id and t.linked_at is not null order by t.linked_at desc limit 1
 ) t
+where not exists (
+    select from contacts o where o.channel = 'telegram' and o.address_key = t.chat_id and o.user_id <> r.user_id)
 order by r.user_id
 on conflict (user_id, channel) do update set address = excluded.address, address_key = excluded.address_key,
     state = 'ok', reason = null, linked_at = excluded.linked_at, changed_at = excluded.changed_at

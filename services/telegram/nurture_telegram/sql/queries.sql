@@ -43,7 +43,8 @@ with candidates as materialized (
             when c.user_id is null then 'suppressed/no_contact'
             when c.consent <> 'granted' then 'suppressed/refused'
             when c.state <> 'ok' then 'suppressed/' || c.state
-            when h.user_id <> o.user_id or h.state = 'replaced' and h.moved_to is null then 'suppressed/chat_changed'
+            when h.state = 'replaced' and h.moved_to is null then 'suppressed/chat_changed'
+            when h.user_id <> o.user_id and h.linked_at >= c.changed_at then 'suppressed/chat_changed'
             when h.state in ('blocked', 'gone') then 'suppressed/' || h.state
             when m.state in ('blocked', 'gone') then 'suppressed/' || m.state
             when o.expires_at < $3::timestamptz then 'expired/too_late'
@@ -116,7 +117,7 @@ on conflict (chat_id) do update set next_at = greatest(p.next_at, excluded.next_
 -- What a refusal said about a chat.
 insert into chats as h (chat_id, user_id, state)
 select * from unnest($1::text[], $2::uuid[], $3::text[]) as r(chat_id, user_id, state) order by 1
-on conflict (chat_id) do update set state = excluded.state where h.state = 'ok' and h.user_id = excluded.user_id
+on conflict (chat_id) do update set state = excluded.state, user_id = excluded.user_id where h.state <> 'replaced'
 
 -- name: chat_move
 -- The old id leads to the new one from now on; a refusal moves along.
@@ -170,24 +171,25 @@ select hash, chat_id from used_tokens where hash = any($1::bytea[])
 select id from {publish}.users where id = any($1::uuid[])
 
 -- name: chats_known
--- Whose chats these are, also those that came by an import; their state; the message that was last sent to them.
-select w.chat_id, coalesce(h.user_id, c.user_id) as user_id, coalesce(h.state, 'ok') as state,
+-- Whose chats these are, by the later word of a link and an import; their state; the message last sent to them.
+select w.chat_id, coalesce(h.state, 'ok') as state,
+    case when h.linked_at >= c.changed_at then h.user_id else coalesce(c.user_id, h.user_id) end as user_id,
     exists (select from refusals r where r.chat_id = w.chat_id) as refused,
     (select k.delivery_id from claims k
      where k.chat_id = w.chat_id and (k.state = 'sending' or k.outcome in ('accepted', 'unknown'))
      order by k.claimed_at desc limit 1) as latest
 from unnest($1::text[]) as w(chat_id)
 left join chats h on h.chat_id = w.chat_id
-left join {publish}.contacts c on c.channel = 'telegram' and c.address = w.chat_id and h.chat_id is null
+left join {publish}.contacts c on c.channel = 'telegram' and c.address = w.chat_id
 
 -- name: messages_known
 -- Which deliveries these messages are.
 select provider_id, delivery_id from claims where provider_id = any($1::text[])
 
 -- name: chats_save
--- Chats as they are now. $4: linked in this moment.
+-- Chats as they are now. $4: linked at this moment, $5, in business time as contacts are.
 insert into chats as h (chat_id, user_id, state, linked_at)
-select r.chat_id, r.user_id, r.state, case when r.linked then now() end
+select r.chat_id, r.user_id, r.state, case when r.linked then $5::timestamptz end
 from unnest($1::text[], $2::uuid[], $3::text[], $4::boolean[]) as r(chat_id, user_id, state, linked) order by 1
 on conflict (chat_id) do update set user_id = excluded.user_id, state = excluded.state,
     linked_at = coalesce(excluded.linked_at, h.linked_at),
