@@ -4,7 +4,7 @@ import string
 from urllib.parse import urlsplit
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nurture_local.sandbox import links
 from nurture_local.sandbox.behaviour import deeds, retry_after
@@ -20,6 +20,7 @@ FIELDS = ("from", "to", "subject", "html", "text", "cc", "bcc", "reply_to", "hea
 VALID = {"from": "a@b.co", "to": "c@d.co", "subject": "s", "text": "t"}
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from(FIELDS), json_values), st.booleans())
 def test_any_json_is_either_a_mail_or_one_of_resends_errors(fields, in_batch: bool) -> None:
     outcome: Mail | ApiError

@@ -6,7 +6,7 @@ from typing import TypeVar
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nurture_chassis.tokens import Tokens
 from nurture_local.sandbox import links
@@ -118,6 +118,7 @@ def test_no_chat_gets_more_than_its_burst_and_one_a_second(pauses: list[float]) 
     assert taken <= CHAT_BURST + (now - 100.0)
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(
     st.sampled_from(["inline_keyboard", "text", "url", "callback_data", "pay"]), inner)))  # fmt: skip
 def test_any_markup_is_either_taken_or_refused(value: object) -> None:
