@@ -9,6 +9,7 @@ from msgspec import Struct
 class Pass(Struct, kw_only=True):
     """One way of N deliveries from due to their rows. Seconds since they were due; CPU in seconds by process.
 
+    `settled` is when the trigger's own answer stood at the gateway.
     `at_provider` counts distinct deliveries there, `repeated` those that came again; `delivered` counts rows.
     """
 
@@ -23,6 +24,7 @@ class Pass(Struct, kw_only=True):
     repeated: int
     bytes_per_email: float
     cpu: dict[str, float]
+    settled: float | None = None
 
     @property
     def seconds(self) -> float:

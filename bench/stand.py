@@ -165,6 +165,14 @@ class System:
         return answer.json()
 
 
+def _answers(data: DataDir) -> bool:
+    state = data.running()
+    try:
+        return state is not None and control.ask(state.control, "where", seconds=10)["ok"]
+    except control.Unreachable:
+        return False
+
+
 @contextlib.contextmanager
 def system(where: Path, provider: SinkProcess) -> Iterator[System]:
     """A whole Nurture in `where`, sending to the sink instead of to Resend."""
@@ -189,10 +197,11 @@ def system(where: Path, provider: SinkProcess) -> Iterator[System]:
             start_new_session=True,
         )
     try:
-        wait_for(lambda: data.running() or process.poll() is not None, "the supervisor", within=30)
-        if process.poll() is not None:
-            raise RuntimeError(f"Nurture did not start:\n{log.read_text(errors='replace')[-3000:]}")
-        running = System(data, process.pid, provider)
+        wait_for(lambda: process.poll() is not None or _answers(data), "the supervisor", within=30)
+        try:
+            running = System(data, process.pid, provider)
+        except (AssertionError, control.Unreachable):
+            raise RuntimeError(f"Nurture did not start:\n{log.read_text(errors='replace')[-3000:]}") from None
         try:
             yield running
         finally:

@@ -2,6 +2,7 @@
 
 import base64
 import hmac
+import secrets
 import time
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -17,6 +18,8 @@ class Signer:
     def __init__(self, secret: str, port: int, path: str = PATH) -> None:
         self._key = base64.b64decode(secret.removeprefix("whsec_"))
         self._port = port
+        # A webhook id that was seen before is a repetition and rightly changes nothing.
+        self._run = secrets.token_hex(6)
         self._path = path
 
     def webhook(self, kind: str, number: int, delivery_id: str, provider_id: str) -> bytes:
@@ -28,7 +31,7 @@ class Signer:
             f'"from":"Nurture <hello@example.com>","to":["person@example.com"],"subject":"Bench",'
             f'"tags":{{"delivery_id":"{delivery_id}"}}}}}}'
         ).encode()
-        webhook_id, stamp = f"msg_{kind}_{number}", str(int(now))
+        webhook_id, stamp = f"msg_{self._run}_{number}", str(int(now))
         mac = hmac.new(self._key, f"{webhook_id}.{stamp}.".encode() + body, sha256).digest()
         headers = {
             "content-type": "application/json",

@@ -21,9 +21,9 @@ select gen_random_uuid(), 'waiting', 1, '{}', '', now() where not exists (select
 """
 _FILL = """
 insert into enrolments (id, command_id, user_id, sequence_id, sequence_type, step, next_at, started_at)
-select gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), s.id, 'waiting', 1,
+select uuidv7(), c.id, uuidv7(), s.id, 'waiting', 1,
        now() + case when n <= $2 then interval '-1 hour' else interval '1 day' + n * interval '50 milliseconds' end, now()
-from generate_series(1, $1::int) n, sequences s
+from generate_series(1, $1::int) n, sequences s, (select gen_random_uuid() as id) c
 """
 
 
