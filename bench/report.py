@@ -65,7 +65,7 @@ def rows(results: Results) -> list[Row]:
     if results.waiting:
         small, large = results.waiting
         add("P5", f"claim at {large.waiting:,} waiting against {small.waiting:,}", large.cpu_us / small.cpu_us, "×", 1.5,
-            beside=f"CPU {large.cpu_us:.0f} µs over {small.cpu_us:.0f} µs; wall {large.wall_us:.0f} over {small.wall_us:.0f}")  # fmt: skip
+            beside=f"CPU {large.cpu_us:.1f} µs over {small.cpu_us:.1f}; wall {large.wall_us:.0f} over {small.wall_us:.0f}")  # fmt: skip
     if results.idle:
         most = sorted(results.idle.items(), key=lambda pair: -pair[1])[:3]
         add("P6", "idle CPU of the whole system, of a core", 100 * sum(results.idle.values()), "%", 5,
