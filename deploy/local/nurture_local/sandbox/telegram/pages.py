@@ -7,7 +7,6 @@ from typing import Any
 
 from litestar import Request, Response, get, post
 from litestar.datastructures import State
-from markupsafe import Markup
 from msgspec import Struct
 
 from nurture_local.sandbox import inbox, records
@@ -36,13 +35,13 @@ class Button(Struct, frozen=True):
 
 
 class Bubble(Struct, frozen=True):
-    """A turn as the page shows it; `note` instead of a bubble for what was done and not said."""
+    """A turn as the page shows it; `note` instead of a bubble for what was done and not said. `body` is safe HTML."""
 
     number: int
     by_bot: bool
     at: str
     edited: bool
-    body: Markup
+    body: str
     note: str | None
     keyboard: list[list[Button]]
     state: str | None
@@ -76,7 +75,7 @@ def _bubble(connection: Any, turn: rows.Turn) -> Bubble:
         by_bot=turn.kind == "bot",
         at=turn.at,
         edited=turn.edited_at is not None,
-        body=Markup(formatting.as_html(said)),  # noqa: S704 - as_html escapes all of the text
+        body=formatting.as_html(said),
         note=note,
         keyboard=[[_button(one, tracked) for one in row] for row in rows_of_buttons],
         state=found.state if found else None,
