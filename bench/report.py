@@ -64,8 +64,9 @@ def rows(results: Results) -> list[Row]:
             median(one.rows_per_second for one in results.webhooks), "/s", 1000, at_least=True)  # fmt: skip
     if results.waiting:
         small, large = results.waiting
-        add("P5", f"claim at {large.waiting:,} waiting against {small.waiting:,}", large.cpu_us / small.cpu_us, "×", 1.5,
-            beside=f"CPU {large.cpu_us:.1f} µs over {small.cpu_us:.1f}; wall {large.wall_us:.0f} over {small.wall_us:.0f}")  # fmt: skip
+        cost = f"CPU {large.cpu_us:.1f} µs over {small.cpu_us:.1f}; wall {large.wall_us:.0f} over {small.wall_us:.0f}"
+        what = f"claim at {large.waiting:,} waiting against {small.waiting:,}"
+        add("P5", what, large.cpu_us / small.cpu_us, "×", 1.5, beside=cost)
     if results.idle:
         most = sorted(results.idle.items(), key=lambda pair: -pair[1])[:3]
         add("P6", "idle CPU of the whole system, of a core", 100 * sum(results.idle.values()), "%", 5,
