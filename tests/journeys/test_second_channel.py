@@ -56,12 +56,14 @@ def recomputed(system: System) -> dict[tuple[str, str], tuple[float, float]]:
     sure = {"human": 0.6, "unknown": 0.3, "machine": 0.0}
     arrived: dict[Any, datetime] = {}
     answers: dict[Any, list[tuple[str, datetime, str]]] = defaultdict(list)
-    about = {
-        row["id"]: (str(row["user_id"]), row["channel"])
-        for row in system.rows("select id, user_id, channel from message_deliveries")
-    }
-    for row in system.rows("select delivery_id, kind, at, detail::text as detail from delivery_events"):
-        channel = about[row["delivery_id"]][1]
+    about: dict[Any, tuple[str, str]] = {}
+    log = system.rows(
+        "select e.delivery_id, e.kind, e.at, e.detail::text as detail, d.user_id, d.channel "
+        "from delivery_events e join message_deliveries d on d.id = e.delivery_id"
+    )
+    for row in log:
+        channel = row["channel"]
+        about[row["delivery_id"]] = str(row["user_id"]), channel
         if row["kind"] == ("delivered" if channel == "email" else "sent"):
             known = arrived.get(row["delivery_id"])
             arrived[row["delivery_id"]] = min(known, row["at"]) if known else row["at"]
@@ -86,6 +88,14 @@ def recomputed(system: System) -> dict[tuple[str, str], tuple[float, float]]:
 def test_the_loop_closes(data_dir: Path, tmp_path: Path) -> None:
     with running(data_dir, "--speed", "1440") as system:
         import_sample(system, tmp_path)
+        # Some who would rather chat, but have blocked the bot (7) or will (9): their email takes over.
+        file = tmp_path / "blockers.csv"
+        blockers = "".join(
+            f"b{n},B{n},b{n}+open@example.test,{800_000_000 + n * 10 + (7 if n % 2 else 9)},telegram\n"
+            for n in range(40)
+        )
+        file.write_text("external_id,first_name,email,telegram_chat_id,preferred_channel\n" + blockers)
+        system.cli("people", "import", str(file))
         started = system.trigger_all()
         assert started["started"] > 800
 
@@ -198,7 +208,9 @@ def test_a_person_links_a_chat_from_an_email_and_is_written_to_there_next(system
     link = system.post(f"/admin/api/users/{person}/telegram-link").json()["url"]
     chat = str(700_000_000_000 + int(uuid4().hex[:8], 16) * 10 + 2)
     token = link.split("start=")[1]
-    assert system.inbox.post("/api/telegram/say", json={"chat_id": chat, "text": f"/start {token}"}).status_code < 300
+    assert (
+        system.inbox.post("/api/telegram/say", json={"chat_id": int(chat), "text": f"/start {token}"}).status_code < 300
+    )
 
     def linked() -> bool:
         return system.api.get(f"/admin/api/users/{person}").json().get("telegram_chat_id") == chat
@@ -212,12 +224,12 @@ def test_a_person_links_a_chat_from_an_email_and_is_written_to_there_next(system
 
     # The token is used up: another chat gets nothing by it.
     thief = str(int(chat) + 10)
-    system.inbox.post("/api/telegram/say", json={"chat_id": thief, "text": f"/start {token}"})
+    system.inbox.post("/api/telegram/say", json={"chat_id": int(thief), "text": f"/start {token}"})
     eventually(lambda: system.messages(channel="telegram", to=thief), what="an explanation for the second chat")
     assert system.api.get(f"/admin/api/users/{person}").json()["telegram_chat_id"] == chat
 
     # /stop is heard at once and holds.
-    system.inbox.post("/api/telegram/say", json={"chat_id": chat, "text": "/stop"})
+    system.inbox.post("/api/telegram/say", json={"chat_id": int(chat), "text": "/stop"})
 
     def refused() -> bool:
         contacts = system.api.get(f"/admin/api/users/{person}").json()["contacts"]
@@ -239,7 +251,7 @@ def test_stop_in_the_middle_of_a_run_is_heeded_by_every_later_claim(data_dir: Pa
         eventually(lambda: len(system.messages(channel="telegram")) > 10, what="the run's first messages")
         leaving = chats[-40::4]
         for chat in leaving:
-            system.inbox.post("/api/telegram/say", json={"chat_id": chat, "text": "/stop"})
+            system.inbox.post("/api/telegram/say", json={"chat_id": int(chat), "text": "/stop"})
         told = "select chat_id, at from telegram.refusals where chat_id = any($1)"
 
         def heard() -> dict[str, datetime]:

@@ -41,5 +41,5 @@ class Desks:
     def _invite(self, user_id, bot: str | None) -> str:
         if not bot:
             return ""
-        token = self._tokens.chat_token(user_id, int(self._clock.now().timestamp()))
+        token = self._tokens.chat_token(user_id, int(self._clock.real().timestamp()))
         return f"{self._config.telegram_link_url}/{bot}?start={token}"

@@ -32,7 +32,10 @@ PARKED_GAUGE = Gauge("nurture_telegram_parked", "1 while Telegram refuses the bo
 LEASE_SECONDS = 60.0
 LEASE_MARGIN = 10.0
 SHORT_WAIT = 1.0
-SLOT_LIFE = 1.0
+SLOT_LIFE = 0.1
+"""Seconds after which a slot has passed: calls that gather behind a stall must not leave together."""
+KEPT_BACK = 0.9
+"""Share of the rate that is used: what leaves up to SLOT_LIFE late still fits into every second."""
 SLOTS_SECONDS = 5.0
 PARTIAL_SECONDS = 2.0
 HOLD_CAP = 30.0
@@ -68,7 +71,7 @@ class Sender:
         self._clock = clock
         # Every slot of a volley has to come while there is enough of its lease left.
         self._concurrency = min(concurrency, max(1, int(rate * SLOTS_SECONDS)))
-        self._interval = 1 / rate
+        self._interval = 1 / (rate * KEPT_BACK)
         self._lease = lease
         self._call_seconds = call_seconds
         self._ended: list[Ended] = []
@@ -170,7 +173,12 @@ class Sender:
         return ready
 
     async def _call(self, claim: Claim, text: Text, slot: float, deadline: float) -> Ended:
-        await asyncio.sleep(max(0.0, slot - time.monotonic()))
+        while (early := slot - time.monotonic()) > 0 or early < -SLOT_LIFE:
+            if early < 0:
+                slot = time.monotonic() + await self._store.reserve(1, self._interval)
+            await asyncio.sleep(max(0.0, min(slot, deadline + 0.01) - time.monotonic()))
+            if time.monotonic() > deadline:
+                break
         if time.monotonic() > deadline:
             # The lease might end before this call does, so it does not begin.
             return Ended(claim, Again())

@@ -21,7 +21,7 @@ create or replace view {publish}.test_messages as
 select id, address, user_name, template, requested_at from gateway.test_messages;
 
 grant select on {publish}.users, {publish}.contacts
-    to nurture_controller, nurture_email, nurture_telegram, nurture_scoring;
+    to nurture_gateway, nurture_controller, nurture_email, nurture_telegram, nurture_scoring;
 grant select on {publish}.user_email_preferences to nurture_controller, nurture_email;
 grant select on {publish}.test_messages to nurture_email;
 

@@ -1,0 +1,3 @@
+-- migrate:up
+alter table commands drop constraint commands_kind_check;
+alter table commands add constraint commands_kind_check check (kind in ('trigger', 'cancel', 'publish', 'pause'));
