@@ -50,7 +50,6 @@ CONSUMERS = (
     _consumer("email-webhooks", e.EmailWebhooksReceived),
     _consumer("email-tracking", e.TrackingHit),
     _consumer("telegram-send", c.SendTelegrams),
-    _consumer("scoring-email-settled", e.EmailsSettled),
     _consumer("scoring-email-observed", e.EmailsObserved),
     _consumer("scoring-telegram-settled", e.TelegramsSettled),
     _consumer("controller-pause", c.PauseSequence),

@@ -27,6 +27,7 @@ SAID = Counter("nurture_messages_said", "Messages published, by subject", ["subj
 M = TypeVar("M", bound=Message)
 Handler = Callable[[M], Awaitable[None]]
 PAGES_IN_FLIGHT = 4
+PULL_SECONDS = 20.0
 _ENDINGS = (msgspec.MsgspecError, UnicodeDecodeError)
 
 
@@ -76,7 +77,7 @@ class Bus:
             consumer.message.subject,
             stream=self._stream(consumer.stream),
             durable=durable,
-            pull_sub=PullSub(batch_size=PAGES_IN_FLIGHT, timeout=20.0),
+            pull_sub=PullSub(batch_size=PAGES_IN_FLIGHT, timeout=PULL_SECONDS),
             codec=cast(Any, PageCodec(consumer.message)),
             title=durable,
         )(page)

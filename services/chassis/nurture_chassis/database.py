@@ -99,6 +99,7 @@ class Database(Rows):
                     max_size=self._settings.database_pool_size,
                     init=_speak_json,
                     command_timeout=30,
+                    reset=_leave_as_it_is,
                     server_settings={"search_path": self.schema, "application_name": f"nurture-{self.schema}"},
                 )
                 if await self._pool.fetchval("select to_regclass('outbox')") is not None:
@@ -129,6 +130,10 @@ class Database(Rows):
             async with connection.transaction():
                 yield Transaction(connection, self.queries)
             TRANSACTIONS.inc()
+
+
+async def _leave_as_it_is(_connection: asyncpg.Connection) -> None:
+    """Nothing here leaves state in a session (locks end with their transaction), so a release needs no round trip."""
 
 
 async def _speak_json(connection: asyncpg.Connection) -> None:

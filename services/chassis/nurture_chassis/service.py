@@ -100,11 +100,15 @@ class Service:
             "/asyncapi": self._asyncapi,
         }
 
+    def stop(self) -> None:
+        """What SIGTERM asks for."""
+        self._stopping.set()
+
     async def serve(self) -> int:
         """Run until SIGTERM or SIGINT. Returns the exit code."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stopping.set)
+            loop.add_signal_handler(number, self.stop)
         server = _Server(
             uvicorn.Config(
                 Front(self.pages(), self.inner),

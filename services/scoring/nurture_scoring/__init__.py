@@ -1,6 +1,6 @@
 """The scoring room.
 
-hears  EmailsSettled, EmailsObserved, TelegramsSettled, TelegramsObserved, RecordEvents
+hears  EmailsObserved, TelegramsSettled, TelegramsObserved, RecordEvents
 says   nothing: scores are read, not announced
 owns   schema scoring: message_credits, external_events, states, means; the formula, in Python and as SQL functions
 needs  PostgreSQL (reads message_deliveries, users), NATS

@@ -11,7 +11,6 @@ def build() -> Service:
     """The service, not yet running."""
     service = Service("scoring", load(Config))
     handlers = Handlers(service.database, service.clock)
-    service.bus.hear("scoring-email-settled", handlers.emails_settled)
     service.bus.hear("scoring-email-observed", handlers.emails_observed)
     service.bus.hear("scoring-telegram-settled", handlers.telegrams_settled)
     service.bus.hear("scoring-telegram-observed", handlers.telegrams_observed)

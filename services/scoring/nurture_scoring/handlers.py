@@ -11,7 +11,6 @@ from nurture_contracts.base import Message as Page
 from nurture_contracts.commands import ExternalEvent, RecordEvents
 from nurture_contracts.events import (
     EmailsObserved,
-    EmailsSettled,
     EventKind,
     Observation,
     Settlement,
@@ -35,9 +34,6 @@ class Handlers:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
-
-    async def emails_settled(self, page: EmailsSettled) -> None:
-        """Nothing: an email counts once it is delivered, which its provider reports."""
 
     async def telegrams_settled(self, page: TelegramsSettled) -> None:
         """What the messenger took is delivered."""

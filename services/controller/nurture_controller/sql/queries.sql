@@ -55,8 +55,8 @@ select u.id, u.first_name, u.timezone, u.locale, u.attributes, u.preferred_chann
        t.address as telegram, t.state as telegram_state, t.consent as telegram_consent,
        s.email_score, s.telegram_score, s.overall_score
 from {publish}.users u
-left join {publish}.contacts e on e.user_id = u.id and e.channel = 'email'
-left join {publish}.contacts t on t.user_id = u.id and t.channel = 'telegram'
+left join (select * from {publish}.contacts where channel = 'email' and user_id = any($1::uuid[])) e on e.user_id = u.id
+left join (select * from {publish}.contacts where channel = 'telegram' and user_id = any($1::uuid[])) t on t.user_id = u.id
 left join (
     select x.user_id, max(x.score) filter (where x.kind = 'email') as email_score,
            max(x.score) filter (where x.kind = 'telegram') as telegram_score,

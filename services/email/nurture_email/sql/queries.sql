@@ -17,9 +17,9 @@ select exists(select from claims where state = 'open' and next_at <= now())
 with due as materialized (
     select id, members, test, results, may_have_arrived or lease_until is not null as arrived
     from claims where state = 'open' and next_at <= now() order by next_at limit 1 for update skip locked
-), head as (
+), head as materialized (
     select test from pages where claim_id is null and not exists (select from due) order by received_at, id limit 1
-), waiting as (
+), waiting as materialized (
     select id, sum(cardinality(members)) over (order by received_at, id) as upto
     from (
         select p.id, p.members, p.received_at from pages p join head on head.test = p.test
@@ -29,7 +29,7 @@ with due as materialized (
     update pages set claim_id = $1
     where id = any(array(
         select p.id from pages p
-        where p.id in (select id from waiting where upto <= $5) and p.claim_id is null
+        where p.id = any(array(select id from waiting where upto <= $5)) and p.claim_id is null
         for update skip locked
     ))
     returning id, members, test, received_at

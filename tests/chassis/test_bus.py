@@ -1,0 +1,125 @@
+"""The bus on a real server: messages come at once, also after a quiet time, and end as they should."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+from nurture_chassis import topology
+from nurture_chassis.outbox import Outbox
+from nurture_chassis.service import Service
+from nurture_chassis.settings import Secret, ServiceSettings
+from nurture_contracts.commands import SendTelegrams
+from nurture_contracts.ids import uuid7
+
+from tests import servers
+
+Scene = Callable[[Service], Awaitable[None]]
+
+
+async def ready(service: Service) -> None:
+    """Readiness is asked for, as an orchestrator does: the service announces it to nobody."""
+    async with asyncio.timeout(30):
+        while await service.why_not_ready():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def play() -> Iterator[Callable[..., None]]:
+    """Runs a scene with a service of the telegram room's schema on real servers."""
+    with servers.embedded_postgres() as cluster, servers.embedded_nats() as nats_url, cluster.migrated() as admin:
+
+        def run(scene: Scene, hear: Callable[[Any], Awaitable[None]]) -> None:
+            async def main() -> None:
+                settings = ServiceSettings(
+                    database_url=Secret(servers.role_url(admin, "nurture_telegram")),
+                    nats_url=nats_url,
+                    secret_key=Secret(servers.SECRET_KEY),
+                )
+                service = Service("telegram", settings)
+                service.bus.hear("telegram-send", hear)
+
+                async def make() -> None:
+                    await topology.ensure(service.bus, 1, {})
+
+                service.before_hearing.append(make)
+                serving = asyncio.create_task(service.serve())
+                try:
+                    await ready(service)
+                    await scene(service)
+                finally:
+                    service.stop()
+                    await serving
+
+            asyncio.run(main())
+
+        yield run
+
+
+def test_a_message_after_a_quiet_time_is_not_kept_back(
+    play: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each comes long before the pull's own time-out, which is what a message that is kept back would wait for."""
+    monkeypatch.setattr("nurture_chassis.bus.PULL_SECONDS", 2.0)
+    heard: asyncio.Queue[SendTelegrams] = asyncio.Queue()
+
+    async def scene(service: Service) -> None:
+        loop = asyncio.get_running_loop()
+        for _ in range(3):
+            await asyncio.sleep(2.2)  # one pull has to run out: this is the quiet time that the test is about
+            for _ in range(3):
+                page = SendTelegrams(page_id=uuid7(), items=[uuid7()])
+                said = loop.time()
+                async with service.outbox.transaction() as tx:
+                    tx.say(page)
+                assert (await asyncio.wait_for(heard.get(), 20)).page_id == page.page_id
+                assert loop.time() - said < 1.0, "it waited for the pull's time-out"
+
+    play(scene, heard.put)
+
+
+def test_a_handler_that_fails_is_asked_again_and_readiness_says_so(play: Callable[..., None]) -> None:
+    tries = 0
+    done = asyncio.Event()
+
+    async def hear(_: SendTelegrams) -> None:
+        nonlocal tries
+        tries += 1
+        if tries < 3:
+            raise ConnectionError("the database has gone away")
+        done.set()
+
+    async def scene(service: Service) -> None:
+        async with service.outbox.transaction() as tx:
+            tx.say(SendTelegrams(page_id=uuid7(), items=[uuid7()]))
+        await asyncio.wait_for(done.wait(), 20)
+        await ready(service)
+        assert tries == 3
+
+    play(scene, hear)
+
+
+def test_what_a_writer_could_not_publish_is_swept_by_the_relay(play: Callable[..., None]) -> None:
+    heard: asyncio.Queue[SendTelegrams] = asyncio.Queue()
+
+    async def scene(service: Service) -> None:
+        mute = Outbox(service.database, _Mute())  # type: ignore[arg-type]
+        page = SendTelegrams(page_id=uuid7(), items=[uuid7()])
+        async with mute.transaction() as tx:
+            tx.say(page)
+        await mute.close()
+        assert heard.empty()
+        assert await service.outbox.sweep(older_than=0) is False
+        assert (await asyncio.wait_for(heard.get(), 20)).page_id == page.page_id
+        waiting = await service.database.fetchrow("outbox_waiting")
+        assert waiting is not None
+        assert waiting["waiting"] == 0
+
+    play(scene, heard.put)
+
+
+class _Mute:
+    """A bus that has gone away."""
+
+    async def publish(self, *_: Any) -> None:
+        raise ConnectionError
