@@ -2,7 +2,7 @@
 
 import pytest
 
-LONG = ("test_at_speed_1440", "test_the_loop_closes")
+LONG = ("test_at_speed_1440",)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

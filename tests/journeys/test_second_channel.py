@@ -1,10 +1,11 @@
-"""Both channels together: who gets what where, one fallback on a known failure, scores that decide the next sequence."""
+"""A thousand people on both channels at a day a minute: who gets what where and when, one fallback on a known failure, scores that decide the next sequence."""
 
 import math
 from collections import Counter, defaultdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -13,6 +14,7 @@ from tests.journeys.test_walk import import_sample
 
 HALF_LIFE = 30 * 86_400.0
 LANDMARK = datetime(2026, 1, 1, tzinfo=UTC)
+FLEETING = ("+bounce@", "+complain@", "blocker")
 SECOND = """
 format = 1
 type = "second"
@@ -84,14 +86,14 @@ def recomputed(system: System) -> dict[tuple[str, str], tuple[float, float]]:
     return {key: (r, n) for key, (r, n) in totals.items()}
 
 
-@pytest.mark.timeout(290)
-def test_the_loop_closes(data_dir: Path, tmp_path: Path) -> None:
+@pytest.mark.timeout(420)
+def test_at_speed_1440_steps_come_in_the_morning_and_the_loop_closes(data_dir: Path, tmp_path: Path) -> None:
     with running(data_dir, "--speed", "1440") as system:
         import_sample(system, tmp_path)
         # Some who would rather chat, but have blocked the bot (7) or will (9): their email takes over.
         file = tmp_path / "blockers.csv"
         blockers = "".join(
-            f"b{n},B{n},b{n}+open@example.test,{800_000_000 + n * 10 + (7 if n % 2 else 9)},telegram\n"
+            f"b{n},B{n},blocker{n}+open@example.test,{800_000_000 + n * 10 + (7 if n % 2 else 9)},telegram\n"
             for n in range(40)
         )
         file.write_text("external_id,first_name,email,telegram_chat_id,preferred_channel\n" + blockers)
@@ -99,12 +101,20 @@ def test_the_loop_closes(data_dir: Path, tmp_path: Path) -> None:
         started = system.trigger_all()
         assert started["started"] > 800
 
-        def two_steps_settled() -> bool:
-            steps = Counter(row["message_step"] for row in every_delivery(system))
-            counts = system.counts()
-            return steps[2] > 0.7 * started["started"] and not counts.get("pending")
+        people = {user["id"]: user for user in system.pages("/admin/api/users") if user.get("email")}
+        # Those who bounce, complain or block may get no further message.
+        lasting = {id for id, user in people.items() if not any(mark in user["email"] for mark in FLEETING)}
 
-        eventually(two_steps_settled, within=200, what="two steps on both channels")
+        def three_steps() -> bool:
+            (row,) = system.rows(
+                "select count(*) as n from (select user_id from message_deliveries where sent_at is not null "
+                "and user_id::text = any($1) group by user_id having count(distinct message_step) >= 3) as done",
+                sorted(lasting),
+            )
+            return row["n"] == len(lasting)
+
+        eventually(three_steps, within=280, what=f"three steps for {len(lasting)} people")
+        steps_came_in_order_at_local_mornings(system, people, lasting)
         rows = every_delivery(system)
         assert {row["channel"] for row in rows} == {"email", "telegram"}
         one_channel_a_step(rows)
@@ -122,6 +132,28 @@ def test_the_loop_closes(data_dir: Path, tmp_path: Path) -> None:
         system.trigger_all("second")
         eventually(lambda: not system.counts().get("pending"), within=60, what="the second sequence")
         words_and_channel_follow_the_scores(system)
+
+
+def steps_came_in_order_at_local_mornings(system: System, people: dict[str, Any], lasting: set[str]) -> None:
+    zones = {user["timezone"] for user in people.values()}
+    assert len(zones) > 5, zones
+    by_person: dict[str, list[tuple[int, datetime]]] = defaultdict(list)
+    for row in system.rows(
+        "select user_id::text, message_step, sent_at from message_deliveries where sent_at is not null"
+    ):
+        by_person[row["user_id"]].append((row["message_step"], row["sent_at"]))
+    mornings = 0
+    for person in lasting:
+        ordered = sorted(by_person[person])
+        steps, times = [step for step, _ in ordered], [at for _, at in ordered]
+        assert steps == list(range(1, len(steps) + 1)), (person, ordered)
+        assert times == sorted(times)
+        if people[person]["preferred_time"] == "morning":
+            for at in times[1:3]:
+                local = at.astimezone(ZoneInfo(people[person]["timezone"]))
+                assert 9 <= local.hour < 12, (people[person]["email"], local)
+                mornings += 1
+    assert mornings > 500
 
 
 def one_channel_a_step(rows: list[dict[str, Any]]) -> None:

@@ -1,9 +1,7 @@
 """README's walk: a thousand people, imported and triggered by one call each, and what becomes of every one of them."""
 
-from collections import Counter, defaultdict
-from datetime import datetime
+from collections import Counter
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 from tests.journeys.system import System, eventually, running
 
@@ -24,10 +22,6 @@ def reachable(system: System) -> dict[str, dict[str, object]]:
         for user in system.pages("/admin/api/users")
         if user.get("email") or user.get("telegram_chat_id")
     }
-
-
-def with_email(system: System) -> dict[str, dict[str, object]]:
-    return {id: user for id, user in reachable(system).items() if user.get("email")}
 
 
 def ledger_and_rows_agree(system: System) -> None:
@@ -66,41 +60,3 @@ def test_everybody_reachable_gets_one_first_message_and_its_events_come_home(dat
         assert Counter(row["user_id"] for row in rows if not row["fallback"]) == Counter(people.keys())
         assert max(Counter(message["to"] for message in system.messages(channel="email")).values()) == 1
         ledger_and_rows_agree(system)
-
-
-def test_at_speed_1440_steps_come_at_each_persons_local_morning_in_order(data_dir: Path, tmp_path: Path) -> None:
-    with running(data_dir, "--speed", "1440") as system:
-        import_sample(system, tmp_path)
-        file = (tmp_path / "people.csv").read_text()
-        zones = {user["email"]: ZoneInfo(str(user["timezone"])) for user in with_email(system).values()}
-        assert len(set(map(str, zones.values()))) > 5, file[:300]
-        mornings = {user["email"] for user in with_email(system).values() if user["preferred_time"] == "morning"}
-        email_of = {id: user["email"] for id, user in with_email(system).items()}
-        started = system.trigger_all()["started"]
-
-        def steps() -> dict[str, list[tuple[int, str]]]:
-            by_person = defaultdict(list)
-            for row in system.deliveries():
-                if row["status_detail"] not in ("pending", "suppressed", "failed", "expired", "unknown"):
-                    by_person[email_of.get(row["user_id"], "")].append((row["message_step"], row["sent_at"]))
-            by_person.pop("", None)
-            return by_person
-
-        # Those who bounce or complain get no second message.
-        lasting = {address for address in zones if not any(mark in address for mark in ("+bounce@", "+complain@"))}
-
-        def three() -> bool:
-            done = steps()
-            return all(len(done.get(address, [])) >= 3 for address in lasting)
-
-        eventually(three, within=300, what=f"three steps for {started} people")
-        for address, sent in steps().items():
-            ordered = sorted(sent)
-            assert [step for step, _ in ordered] == list(range(1, len(ordered) + 1)), (address, ordered)
-            times = [datetime.fromisoformat(at) for _, at in ordered]
-            assert times == sorted(times)
-            if address in mornings & lasting:
-                for at in times[1:3]:
-                    local = at.astimezone(zones[address])
-                    assert 9 <= local.hour < 12, (address, local)
-        assert system.ledger()["repeats"] == 0
