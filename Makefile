@@ -6,7 +6,7 @@ BIN := .venv/bin
 # Tests and benches never see a provider's key, whatever the shell holds.
 CLEAN := env -u RESEND_API_KEY -u RESEND_API_KEY_FILE -u RESEND_API_URL -u RESEND_WEBHOOK_SECRET -u TELEGRAM_BOT_TOKEN \
 	-u TELEGRAM_API_URL -u DATABASE_URL -u NATS_URL -u ADMIN_API_KEY -u NURTURE_URL -u NURTURE_API_KEY -u PORT
-WORKERS ?= 2
+WORKERS ?= 4
 
 .DEFAULT_GOAL := help
 .PHONY: help setup up down status test check bench walk fmt
@@ -34,7 +34,7 @@ status: setup ## what runs, where, with which key
 	@$(BIN)/nurture status
 
 test: setup ## every test that this machine can run
-	@$(CLEAN) $(BIN)/pytest -q -n $(WORKERS) --dist worksteal tests
+	@$(CLEAN) $(BIN)/pytest -q -n $(WORKERS) --dist loadgroup tests
 
 check: setup ## lint, format, types, import rules, lock file
 	@$(BIN)/ruff check .

@@ -7,3 +7,7 @@ LONG = ("test_at_speed_1440",)
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: not item.name.startswith(LONG))
+    for item in items:
+        if "system" in getattr(item, "fixturenames", ()):
+            # One instance for all who can share it, so all of them on one worker.
+            item.add_marker(pytest.mark.xdist_group("shared-system"))

@@ -37,6 +37,10 @@ AS_FACT = {"pressed": "clicked", "replied": "clicked"}
 """An answer in a chat is engagement of the strongest kind; the timeline keeps what it was."""
 
 
+EVIDENCE = frozenset({"delivered", "opened", "clicked", "bounced", "complained"})
+"""Facts that only a message which left can have."""
+
+
 class Logged(NamedTuple):
     """One row of `delivery_events`."""
 
@@ -84,6 +88,14 @@ class Row(Protocol):
     def __getitem__(self, key: str, /) -> Any: ...
 
 
+def _facts_of(kind: str, detail: dict[str, Any]) -> tuple[str, ...]:
+    if detail.get("arrived"):
+        return "sent", "delivered"
+    known = AS_FACT.get(kind, kind)
+    # Whoever answers a message has got it: evidence that it left, whatever its attempts ended in.
+    return ("sent", known) if known in EVIDENCE else (known,)
+
+
 def facts(rows: Iterable[Row]) -> list[tuple[Any, ...]]:
     """The fold's input, a row a delivery in id order: earliest time of each fact, then reason, provider id, attempts."""
     found: dict[UUID, dict[str, Any]] = {}
@@ -92,7 +104,7 @@ def facts(rows: Iterable[Row]) -> list[tuple[Any, ...]]:
             continue
         fact = found.setdefault(row["delivery_id"], {})
         kind, at, detail = row["kind"], row["at"], row["detail"]
-        for known in ("sent", "delivered") if detail.get("arrived") else (AS_FACT.get(kind, kind),):
+        for known in _facts_of(kind, detail):
             if known in FACTS and (known not in fact or at < fact[known]):
                 fact[known] = at
         reason = detail.get("reason")
