@@ -221,6 +221,8 @@ def _services(
     clock = business_clock.setting(state.clock)
     shared = {
         **inherited(environ),
+        # glibc gives every thread an arena of its own and keeps in it what was freed.
+        "MALLOC_ARENA_MAX": "2",
         "NATS_URL": state.nats,
         "SECRET_KEY": keys.secret_key,
         "ENVIRONMENT": configuration.environment,
