@@ -36,6 +36,7 @@ def main() -> int:
         )
     # A missed mark is a finding, not a failure; a message sent twice is one.
     repeated = sum(one.system.repeated for one in (*results.sent, *results.delivered, *results.slow))
+    repeated += sum(one.repeated for one in results.telegram)
     if repeated:
         console.print(f"[bold red]{repeated} messages reached the provider twice[/]")
     return 1 if repeated else 0

@@ -62,6 +62,10 @@ def rows(results: Results) -> list[Row]:
             median(one.accepted_per_second for one in results.webhooks), "/s", 1500, at_least=True)  # fmt: skip
         add("P4", "the same through to rows",
             median(one.rows_per_second for one in results.webhooks), "/s", 1000, at_least=True)  # fmt: skip
+    if results.telegram:
+        passes = results.telegram
+        add("TG", "Telegram: due → delivered rows, a call each, 4 in flight", median(one.per_second for one in passes), "/s", 30,
+            at_least=True, beside=f"{median(one.cpu_us for one in passes):,.0f} µs CPU each; Telegram allows 30/s")  # fmt: skip
     if results.waiting:
         small, large = results.waiting
         cost = f"CPU {large.cpu_us:.1f} µs over {small.cpu_us:.1f}; wall {large.wall_us:.0f} over {small.wall_us:.0f}"

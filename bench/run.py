@@ -13,7 +13,8 @@ from bench.system import Driver
 from bench.waiting import Claims
 from bench.webhooks import Taken
 
-NAMES = ("sent", "delivered", "latency", "floors", "webhooks", "idle", "waiting")
+NAMES = ("sent", "delivered", "latency", "floors", "webhooks", "telegram", "idle", "waiting")
+CHATS = 1_000
 SLOW_MS = 100.0
 SINGLES = 50
 IDLE_SECONDS = 10.0
@@ -36,6 +37,7 @@ class Results(Struct, kw_only=True):
     slow: list[Round] = field(default_factory=list)
     floors: list[list[Floor]] = field(default_factory=list)
     webhooks: list[Taken] = field(default_factory=list)
+    telegram: list[Pass] = field(default_factory=list)
     idle: dict[str, float] = field(default_factory=dict)
     singles: list[float] = field(default_factory=list)
     peak: dict[str, float] = field(default_factory=dict)
@@ -85,6 +87,10 @@ def run(people: int, rounds: int, only: Collection[str], say: Callable[[str], No
                 if "webhooks" in only:
                     say(f"round {number}: webhooks to one gateway")
                     results.webhooks.append(webhooks.run(driver, driver.passed()))
+            # Last, since it adds people who would be among "all".
+            for number in range(1, rounds + 1 if "telegram" in only else 1):
+                say(f"round {number}: {CHATS:,} people by Telegram")
+                results.telegram.append(driver.chats(CHATS))
             results.peak = {name: meter.peak_mib(pid) for name, pid in system.pids.items() if name != "postgres"}
             results.postgres_now = meter.proportional_mib(system.pids["postgres"])
         elif "floors" in only:

@@ -62,6 +62,7 @@ class Sink:
     def reset(self) -> None:
         self.arrivals: dict[str, float] = {}
         self._replies: dict[bytes, bytes] = {}
+        self.chats = 0
         self.calls = self.repeated = self.acked = self.refused = self.body_bytes = 0
         self.first_accepted = self.last_accepted = self.last_acked = 0.0
         self._queue.clear()
@@ -71,12 +72,26 @@ class Sink:
             return await self._accept(self._batch.decode(body), headers, body, batch=True)
         if path == b"/emails":
             return await self._accept([self._single.decode(body)], headers, body, batch=False)
+        if path.startswith(b"/bot"):
+            return await self._bot(path.rpartition(b"/")[2])
         if path == b"/bench":
             return 200, self._control(msgspec.json.decode(body or b"{}", type=Setup))
         if path == b"/bench/arrivals":
             wanted = msgspec.json.decode(body, type=list[str])
             return 200, msgspec.json.encode([self.arrivals.get(one) for one in wanted])
         return 404, b"{}"
+
+    async def _bot(self, method: bytes) -> tuple[int, bytes]:
+        """As much of the Bot API as sending needs."""
+        if method == b"getMe":
+            return 200, b'{"ok":true,"result":{"id":1234567,"is_bot":true,"first_name":"B","username":"bench_bot"}}'
+        if method != b"sendMessage":
+            return 200, b'{"ok":true,"result":true}'
+        self.chats += 1
+        if self._latency:
+            await asyncio.sleep(self._latency)
+        result = f'{{"message_id":{self.chats},"date":{int(time.time())},"chat":{{"id":1,"type":"private"}}}}'
+        return 200, f'{{"ok":true,"result":{result}}}'.encode()
 
     async def _accept(
         self, mails: list[_Mail], headers: dict[bytes, bytes], body: bytes, *, batch: bool
@@ -121,7 +136,8 @@ class Sink:
                 worker.cancel()
             self._workers = {asyncio.ensure_future(self._post()) for _ in range(WIDE)} if self._port else set()
         counted: dict[str, Any] = {
-            "accepted": len(self.arrivals), "repeated": self.repeated, "calls": self.calls, "bytes": self.body_bytes,
+            "accepted": len(self.arrivals), "chats": self.chats,
+            "repeated": self.repeated, "calls": self.calls, "bytes": self.body_bytes,
             "acked": self.acked, "refused": self.refused,
             "last_accepted": self.last_accepted, "last_acked": self.last_acked,
             "first_accepted": self.first_accepted,

@@ -184,6 +184,10 @@ def system(where: Path, provider: SinkProcess) -> Iterator[System]:
         "RESEND_API_URL": f"http://127.0.0.1:{provider.port}",
         "RESEND_WEBHOOK_SECRET": WEBHOOK_SECRET,
         "RESEND_RATE_LIMIT": "100000",
+        "TELEGRAM_BOT_TOKEN": "1234567:bench_never_leaves_this_machine",
+        "TELEGRAM_API_URL": f"http://127.0.0.1:{provider.port}",
+        "TELEGRAM_UPDATES": "off",
+        "TELEGRAM_RATE_LIMIT": "5000",
         "FROM_EMAIL": "Nurture <hello@example.com>",
         "PORT": str(free_port()),
     }

@@ -146,6 +146,30 @@ class Driver:
             settled=settled,
         )
 
+    def chats(self, people: int) -> Pass:
+        """Start that many people who have a chat, by Telegram: a call each, since it knows no batches."""
+        lines = ["external_id,first_name,telegram_chat_id"]
+        lines += [f"chat-{n},Chat{n},{900_000_000 + n}" for n in range(people)]
+        csv = {"content": "\n".join(lines).encode(), "headers": {"Content-Type": "text/csv"}, "wanted": (200,)}
+        self.system.post("/admin/api/users/import", **csv)
+        name, sink = self.publish(), self.system.sink
+        sink.ask(reset=True, latency_ms=0, webhook_port=0)
+        meter = Meter({**self.system.pids, "sink": sink.pid})
+        due = time.monotonic()
+        asked = {
+            "user_ids": [f"chat-{n}" for n in range(people)], "sequence_type": name, "override_channel": "telegram",
+            "confirm": people,
+        }  # fmt: skip
+        self.system.post("/admin/api/nurture/trigger", json=asked, wanted=(202,))
+        wait_for(lambda: self._rows("delivered_at", name) == people, f"{people} chats", within=PATIENCE, every=0.1)
+        took = time.monotonic() - due
+        time.sleep(ENDING)
+        sent = sink.ask()["chats"]
+        return Pass(
+            deliveries=people, at_provider=sent, delivered=people, accepted=took, sent_rows=took, calls=sent,
+            repeated=sent - people, bytes_per_email=0.0, cpu=meter.spent(),
+        )  # fmt: skip
+
     def _settled(self, command_id: str) -> float:
         """Seconds from the trigger to its answer at the gateway."""
         path = f"/admin/api/commands/{command_id}"
