@@ -23,7 +23,7 @@ def build() -> Service:
     config = load(Config)
     service = Service("controller", config)
     library = Library(service.database, service.clock)
-    desks = Desks(config, service.clock, Wordings())
+    desks = Desks(config, Wordings())
     starter = Starter(service.outbox, library, service.clock, config, desks)
     planner = Planner(service.outbox, library, service.clock, config, desks)
     commands = Commands(service.outbox, library)

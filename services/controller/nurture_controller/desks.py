@@ -2,9 +2,7 @@
 
 import time
 
-from nurture_chassis.clock import Clock
 from nurture_chassis.database import Transaction
-from nurture_chassis.tokens import Tokens
 from nurture_contracts.base import Channel
 
 from nurture_controller.config import Config
@@ -12,16 +10,16 @@ from nurture_controller.placing import Desk
 from nurture_controller.wording import Wordings
 
 FRESH_SECONDS = 2.0
+INVITATION = "invitation"
+"""Stands in a stored body where the email room puts a token of the person: no token is kept anywhere."""
 
 
 class Desks:
     """Hands out the current `Desk`."""
 
-    def __init__(self, config: Config, clock: Clock, wordings: Wordings) -> None:
+    def __init__(self, config: Config, wordings: Wordings) -> None:
         self._config = config
-        self._clock = clock
         self._wordings = wordings
-        self._tokens = Tokens(config.secret_key.reveal())
         self._desk: Desk | None = None
         self._read_at = 0.0
 
@@ -32,14 +30,7 @@ class Desks:
             ready = row is not None and row["ready"]
             bot = row["bot_username"] if row is not None and ready else None
             channels: tuple[Channel, ...] = ("email", "telegram") if ready else ("email",)
-            self._desk = Desk(
-                self._wordings, self._config.dashboard_url, lambda user: self._invite(user, bot), channels
-            )
+            invitation = f"{self._config.telegram_link_url}/{bot}?start={INVITATION}" if bot else ""
+            self._desk = Desk(self._wordings, self._config.dashboard_url, invitation, channels)
             self._read_at = time.monotonic()
         return self._desk
-
-    def _invite(self, user_id, bot: str | None) -> str:
-        if not bot:
-            return ""
-        token = self._tokens.chat_token(user_id, int(self._clock.real().timestamp()))
-        return f"{self._config.telegram_link_url}/{bot}?start={token}"

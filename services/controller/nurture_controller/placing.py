@@ -77,7 +77,7 @@ class Desk(NamedTuple):
 
     wordings: Wordings
     dashboard_url: Callable[[UUID], str]
-    telegram_url: Callable[[UUID], str]
+    telegram_url: str
     available: Collection[Channel]
 
 
@@ -110,7 +110,7 @@ def worded(
     fallback_of: UUID | None = None,
 ) -> DeliveryRow:
     """A decision as a delivery with its frozen words; words that cannot be made fail this person's step only."""
-    subject = body = ""
+    subject = body = invitation = ""
     person = known.person if known else None
     dashboard = desk.dashboard_url(due.user_id)
     variant, tier = (decision.variant, decision.tier) if isinstance(decision, Send) else (None, None)
@@ -118,7 +118,7 @@ def worded(
     if isinstance(decision, Send) and known is not None and person is not None:
         step = published.sequence.step(due.step)
         buttons = list(step.buttons) if step else []
-        invitation = "" if "telegram" in known.contacts else desk.telegram_url(due.user_id)
+        invitation = "" if "telegram" in known.contacts else desk.telegram_url
         try:
             subject, body = desk.wordings.render(
                 published.id, published.sequence, due.step, person, due.context, dashboard,
@@ -147,6 +147,7 @@ def worded(
             "variant": variant,
             "tier": tier,
             "buttons": buttons,
+            **({"telegram_url": invitation, "user_id": due.user_id, "invited": now} if invitation else {}),
         },
         decision=record(decision),
         expires_at=decision.expires_at,

@@ -95,7 +95,8 @@ def tracked(url: str) -> bool:
     return url.lower().startswith(("http://", "https://"))
 
 
-@lru_cache(maxsize=8192)
+# Most paragraphs are the same for everybody; the personal ones would only fill the memory.
+@lru_cache(maxsize=1024)
 def _fragment(markdown: str, version: int) -> Fragment:
     styles = STYLES[version]
     if _PLAIN.fullmatch(markdown):

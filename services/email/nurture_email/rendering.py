@@ -5,7 +5,8 @@ a new look is a new version, so that a retry after an upgrade repeats the reques
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from email.utils import parseaddr
 from functools import lru_cache
 from importlib.resources import files
@@ -82,6 +83,8 @@ class LinkTokens(Protocol):
 
     def open_token(self, delivery_id: UUID, *, test: bool = False) -> str: ...
     def click_token(self, delivery_id: UUID, link: str, *, test: bool = False) -> str: ...
+
+    def chat_token(self, user_id: UUID, made_at: int) -> str: ...
     def unsubscribe_token(self, delivery_id: UUID, *, test: bool = False) -> str: ...
 
 
@@ -92,6 +95,10 @@ class Renderer:
         self._tokens = tokens
         self._link_id = lru_cache(maxsize=8192)(link_id)
 
+    def _invitation(self, url: str, params: Mapping[str, Any]) -> str:
+        made_at = int(datetime.fromisoformat(str(params["invited"])).timestamp())
+        return url.rpartition("=")[0] + "=" + self._tokens.chat_token(UUID(str(params["user_id"])), made_at)
+
     def render(self, message: Outbound, settings: RenderSettings) -> Mail:
         """Raises Unrenderable for an unknown template, or a line break where a header would be split by it."""
         layout = load_layout(message.template, settings.layout)
@@ -100,10 +107,14 @@ class Renderer:
         delivery, test = message.delivery_id, message.test
         links: dict[str, str] = {}
         hrefs: dict[str, str] = {}
+        invitation = params.get("telegram_url")
 
         def track(url: str) -> str:
             # A link stands in both parts; its token is signed once.
             href = hrefs.get(url)
+            if href is None and url == invitation:
+                # Personal, and for one use: made from what is frozen, stored nowhere, and not for us to count.
+                href = hrefs[url] = self._invitation(url, params)
             if href is None:
                 link = self._link_id(url)
                 links[link] = url
