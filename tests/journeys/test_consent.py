@@ -40,7 +40,9 @@ def test_no_claim_after_the_answer_sends_to_that_person(data_dir: Path, tmp_path
         system.trigger_all("re_engagement")
         system.quiet(len(people))
         first = {m["to"]: m for m in system.messages(channel="email")}
-        leaving = [to for to in sorted(first) if not any(mark in to for mark in ("+bounce@", "+complain@"))][::7]
+        # Twenty of those whose turn comes last, so that they have time to leave on a busy machine as well.
+        lasting = [to for to in first if not any(mark in to for mark in ("+bounce@", "+complain@"))]
+        leaving = lasting[-200::10]
         started = system.trigger({"segment": "all", "sequence_type": "onboarding"}).json()
         eventually(lambda: len(system.messages(channel="email")) > len(first) + 50, what="the run's first mails")
         left_at: dict[str, datetime] = {}
