@@ -9,7 +9,7 @@ CLEAN := env -u RESEND_API_KEY -u RESEND_API_KEY_FILE -u RESEND_API_URL -u RESEN
 WORKERS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down status test check bench walk fmt
+.PHONY: help setup up down status test faults check bench walk fmt
 
 help: ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -34,7 +34,10 @@ status: setup ## what runs, where, with which key
 	@$(BIN)/nurture status
 
 test: setup ## every test that this machine can run
-	@$(CLEAN) $(BIN)/pytest -q -n $(WORKERS) --dist loadgroup tests
+	@$(CLEAN) $(BIN)/pytest -q -n $(WORKERS) --dist loadgroup -m "not faults" tests
+
+faults: setup ## break everything, one thing after another, and count what was lost or sent twice
+	@$(CLEAN) $(BIN)/pytest -q -n 2 --dist loadgroup -m faults tests/faults $(wildcard tests/simulation)
 
 check: setup ## lint, format, types, import rules, lock file
 	@$(BIN)/ruff check .
