@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any, TypeVar
 
 import msgspec
@@ -31,6 +32,7 @@ class Held(Struct, frozen=True):
 
     messages: int = 0
     bytes: int = 0
+    first_seq: int = 0
     last_seq: int = 0
     consumer_count: int = 0
 
@@ -45,6 +47,12 @@ class ConsumerConfig(Struct, frozen=True):
     max_deliver: int = -1
 
 
+class Position(Struct, frozen=True):
+    """The last message of its stream that a consumer was given."""
+
+    stream_seq: int = 0
+
+
 class ConsumerState(Struct, frozen=True, rename={"durable": "name", "stream": "stream_name"}):
     """One durable: messages not delivered yet, delivered but not acked, and of these delivered more than once."""
 
@@ -54,6 +62,7 @@ class ConsumerState(Struct, frozen=True, rename={"durable": "name", "stream": "s
     num_pending: int = 0
     num_ack_pending: int = 0
     num_redelivered: int = 0
+    delivered: Position = Position()
 
     @property
     def backlog(self) -> int:
@@ -66,6 +75,7 @@ class StreamState(Struct, frozen=True):
 
     config: StreamConfig
     state: Held
+    created: datetime | None = None
 
 
 class BusState(Struct, frozen=True):

@@ -264,7 +264,7 @@ class Occasion(Struct, frozen=True, kw_only=True, gc=False):
     at: float
 
 
-class Scores(Struct, kw_only=True):
+class Scores(Struct, frozen=True, kw_only=True):
     """What scoring holds: R and N by person and kind, and over everybody, and what they are made from."""
 
     states: Mapping[tuple[UUID, str], tuple[float, float]] = {}
@@ -293,6 +293,7 @@ class Stream(Struct, frozen=True, kw_only=True):
 
     name: str
     messages: int
+    first_seq: int = 1
     last_seq: int
     created_at: datetime | None = None
     max_age: float = 0.0
@@ -321,8 +322,9 @@ class BusMessage(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Bus(Struct, kw_only=True):
-    """The bus, as it was before the rows were read. `messages` is None where they were not read."""
+    """The bus as it was at `read_at`, before the rows were read. `messages` is None where they were not read."""
 
+    read_at: datetime
     streams: Sequence[Stream] = ()
     consumers: Sequence[Consumer] = ()
     messages: Sequence[BusMessage] | None = None
@@ -332,7 +334,7 @@ class Snapshot(Struct, kw_only=True):
     """What was known at one moment. `taken_at` is real time, `now` business time, which runs `speed` times as fast.
 
     `ledger` and `bus` are None where there were none; `without` says why, by source. `pace` is seconds between two calls, by
-    account (`resend`, `telegram`).
+    account (`resend`, `telegram`). `held`: why nothing is planned or sent, where somebody has stopped everything.
     """
 
     taken_at: datetime
@@ -360,6 +362,7 @@ class Snapshot(Struct, kw_only=True):
     counts: Mapping[str, int] = {}
     pace: Mapping[str, float] = {}
     parked: Mapping[str, str] = {}
+    held: str | None = None
     ledger: Sequence[Effect] | None = None
     bus: Bus | None = None
     without: Mapping[str, str] = {}
