@@ -8,6 +8,8 @@ from uuid import UUID
 from nurture_contracts.events import Observation, Settlement
 from nurture_contracts.ids import derived
 
+from nurture_controller.facts import Status, status
+
 OUTCOME_KIND = {
     "accepted": "sent",
     "rejected": "failed",
@@ -32,10 +34,8 @@ FACTS = (
 )
 """Kinds that set a fact, in the order of the fold's columns. Others (`delayed`, `unsubscribed`) are timeline only."""
 
-
 AS_FACT = {"pressed": "clicked", "replied": "clicked"}
 """An answer in a chat is engagement of the strongest kind; the timeline keeps what it was."""
-
 
 EVIDENCE = frozenset({"delivered", "opened", "clicked", "bounced", "complained"})
 """Facts that only a message which left can have."""
@@ -88,6 +88,37 @@ class Row(Protocol):
     def __getitem__(self, key: str, /) -> Any: ...
 
 
+class Told(NamedTuple):
+    """What rows of the log say about one delivery, in the order of `facts_fold`'s columns: each fact's earliest time,
+    then the least reason and provider id, and the most attempts."""
+
+    delivery_id: UUID
+    sent_at: datetime | None = None
+    delivered_at: datetime | None = None
+    opened_at: datetime | None = None
+    clicked_at: datetime | None = None
+    bounced_at: datetime | None = None
+    complained_at: datetime | None = None
+    failed_at: datetime | None = None
+    suppressed_at: datetime | None = None
+    cancelled_at: datetime | None = None
+    expired_at: datetime | None = None
+    unknown_at: datetime | None = None
+    reason: str | None = None
+    provider_id: str | None = None
+    attempts: int = 0
+
+    @property
+    def known(self) -> frozenset[str]:
+        """The kinds of facts that are known."""
+        return frozenset(kind for kind in FACTS if getattr(self, f"{kind}_at") is not None)
+
+    @property
+    def status(self) -> Status:
+        """The status that these facts alone would make."""
+        return status(self.known)
+
+
 def _facts_of(kind: str, detail: dict[str, Any]) -> tuple[str, ...]:
     if detail.get("arrived"):
         return "sent", "delivered"
@@ -96,24 +127,21 @@ def _facts_of(kind: str, detail: dict[str, Any]) -> tuple[str, ...]:
     return ("sent", known) if known in EVIDENCE else (known,)
 
 
-def facts(rows: Iterable[Row]) -> list[tuple[Any, ...]]:
-    """The fold's input, a row a delivery in id order: earliest time of each fact, then reason, provider id, attempts."""
+def facts(rows: Iterable[Row]) -> list[Told]:
+    """The fold of rows in any order and any number: one entry a delivery, in id order."""
     found: dict[UUID, dict[str, Any]] = {}
     for row in rows:
         if row["delivery_id"] is None:
             continue
-        fact = found.setdefault(row["delivery_id"], {})
+        told = found.setdefault(row["delivery_id"], {"attempts": 0})
         kind, at, detail = row["kind"], row["at"], row["detail"]
-        for known in _facts_of(kind, detail):
-            if known in FACTS and (known not in fact or at < fact[known]):
-                fact[known] = at
+        for fact in _facts_of(kind, detail):
+            if fact in FACTS:
+                told[f"{fact}_at"] = min(at, told.get(f"{fact}_at", at))
         reason = detail.get("reason")
         if reason and kind != "sent":
-            fact["reason"] = min(reason, fact.get("reason", reason))
+            told["reason"] = min(reason, told.get("reason", reason))
         if row["provider_id"]:
-            fact["provider_id"] = min(row["provider_id"], fact.get("provider_id", row["provider_id"]))
-        fact["attempts"] = max(detail.get("attempts", 0), fact.get("attempts", 0))
-    return [
-        (delivery, *(fact.get(kind) for kind in FACTS), fact.get("reason"), fact.get("provider_id"), fact["attempts"])
-        for delivery, fact in sorted(found.items())
-    ]
+            told["provider_id"] = min(row["provider_id"], told.get("provider_id", row["provider_id"]))
+        told["attempts"] = max(detail.get("attempts", 0), told["attempts"])
+    return [Told(delivery_id, **told) for delivery_id, told in sorted(found.items())]
