@@ -20,7 +20,10 @@ from nurture_email.verdicts import MemberVerdict, Verdict
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 LIMITS = Limits(max_attempts=3)
-REFUSALS = ("rejected", "not_sent", "ambiguous", "conflict", "concurrent", "account")
+ENDS = (
+    ("accepted", None), ("rejected", None), ("not_sent", None), ("not_sent", "park"), ("ambiguous", None),
+    ("ambiguous", "conflict"), ("ambiguous", "concurrent"),
+)  # fmt: skip
 
 
 def ids(count: int) -> list[UUID]:
@@ -47,14 +50,16 @@ def claims(draw: st.DrawFn) -> Claim:
 
 @st.composite
 def verdicts(draw: st.DrawFn, count: int) -> Verdict:
-    kind = draw(st.sampled_from(("accepted", *REFUSALS)))
+    kind, then = draw(st.sampled_from(ENDS))
     members = []
     if kind == "accepted":
         kinds = draw(
             st.lists(st.sampled_from(("accepted", "rejected", "not_sent", "unknown")), min_size=count, max_size=count)
         )
         members = [MemberVerdict(kind=k, provider_id="p" if k == "accepted" else None) for k in kinds]
-    return Verdict(kind=kind, reason="why", retry_after=draw(st.none() | st.floats(0, 7200)), members=members)
+    return Verdict(
+        kind=kind, then=then, reason="why", retry_after=draw(st.none() | st.floats(0, 7200)), members=members
+    )
 
 
 AGES = st.floats(0, 30 * 3600).map(lambda seconds: BEGAN + timedelta(seconds=seconds))
@@ -88,7 +93,7 @@ def test_what_may_have_arrived_never_counts_as_failed(claim: Claim, data: st.Dat
     sent = claim.remaining
     verdict = data.draw(verdicts(len(sent)))
     following = decide(claim, sent, verdict, now, LIMITS)
-    doubtful = claim.may_have_arrived or verdict.kind in ("ambiguous", "concurrent", "conflict")
+    doubtful = claim.may_have_arrived or verdict.kind == "ambiguous"
     if isinstance(following, Settle) and doubtful and verdict.kind != "accepted":
         assert {following.results[member].outcome for member in sent} == {"unknown"}
     if isinstance(following, Retry):
@@ -129,8 +134,8 @@ def claim_of(count: int, **changes: object) -> Claim:
     return Claim(**values)  # type: ignore[arg-type]
 
 
-def refusal(kind: str, **more: object) -> Verdict:
-    return Verdict(kind=kind, reason="why", **more)  # type: ignore[arg-type]
+def refusal(kind: str, then: str | None = None) -> Verdict:
+    return Verdict(kind=kind, then=then, reason="why")  # type: ignore[arg-type]
 
 
 def test_a_refused_batch_is_halved_until_the_bad_one_stands_alone() -> None:
@@ -154,7 +159,7 @@ def test_a_conflict_is_unknown_also_for_those_withheld_since() -> None:
     claim = claim_of(
         2, attempt=2, may_have_arrived=True, results={first: Result(outcome="suppressed", reason="refused", late=True)}
     )
-    following = decide(claim, [second], refusal("conflict"), BEGAN, LIMITS)
+    following = decide(claim, [second], refusal("ambiguous", "conflict"), BEGAN, LIMITS)
     assert isinstance(following, Settle)
     assert following.results[first] == Result(outcome="unknown", reason=WITHHELD)
     assert following.results[second].outcome == "unknown"
@@ -176,9 +181,9 @@ def test_a_reduced_request_that_is_accepted_shows_that_the_larger_one_was_not() 
 
 def test_an_account_refusal_waits_without_using_up_the_time_to_try() -> None:
     now = BEGAN + KEY_LIFETIME
-    following = decide(claim_of(2), ids(2), refusal("account"), now, LIMITS)
+    following = decide(claim_of(2), ids(2), refusal("not_sent", "park"), now, LIMITS)
     assert isinstance(following, Retry) and following.restart and not following.may_have_arrived
-    following = decide(claim_of(2, may_have_arrived=True), ids(2), refusal("account"), now, LIMITS)
+    following = decide(claim_of(2, may_have_arrived=True), ids(2), refusal("not_sent", "park"), now, LIMITS)
     assert isinstance(following, Settle) and {r.outcome for r in following.results.values()} == {"unknown"}
 
 

@@ -116,12 +116,17 @@ def test_one_mail_goes_alone_and_more_go_as_a_permissive_batch() -> None:
         never_ends,
         says("200 OK", b"<html>"),
         says("502 Bad Gateway", b"<html>"),
-        says("307 Temporary Redirect", b"", "location: http://192.0.2.1/"),
     ],
 )
 def test_whatever_happens_after_writing_is_ambiguous(answer: Answer) -> None:
     reply, requests = sent(answer, total=0.5)
     assert reply.verdict.kind == "ambiguous" and len(requests) == 1
+
+
+def test_a_redirect_is_not_followed_and_took_nothing() -> None:
+    reply, requests = sent(says("307 Temporary Redirect", b"", "location: http://192.0.2.1/"))
+    assert (reply.verdict.kind, reply.verdict.then, reply.verdict.reason) == ("not_sent", "park", "http_307")
+    assert len(requests) == 1
 
 
 def test_a_server_that_is_not_there_was_sent_nothing() -> None:

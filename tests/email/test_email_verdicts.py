@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nurture_email.verdicts import TABLE, Answer, classify, park_seconds, read
+from nurture_email.verdicts import MEMBERS, TABLE, Answer, Row, park_seconds, read
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
@@ -51,27 +51,41 @@ def test_an_impossible_index_makes_the_whole_reply_unknown() -> None:
     assert {member.kind for member in read(Answer(status=200, body=body), 2).members} == {"unknown"}
 
 
-def test_a_member_that_may_be_taken_later() -> None:
-    body = {"data": [{"id": "a"}], "errors": [{"index": 1, "name": "application_error", "message": "later"}]}
-    assert [member.kind for member in read(Answer(status=200, body=body), 2).members] == ["accepted", "not_sent"]
-
-
 def test_an_unreadable_success_is_asked_again() -> None:
     assert read(Answer(status=200, body=None), 3).kind == "ambiguous"
 
 
-@pytest.mark.parametrize(("status", "name"), TABLE)
-def test_every_row_of_the_table_is_found(status: int, name: str) -> None:
-    assert read(Answer(status=status, body={"name": name}), 1).kind == TABLE[status, name]
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.status}-{row.name or 'any'}")
+def test_every_row_of_the_table_is_found(row: Row) -> None:
+    for body in ({"name": row.name},) if row.name else (None, [], {"name": "something_new"}, {"name": 7}):
+        verdict = read(Answer(status=row.status, body=body), 1)
+        assert (verdict.kind, verdict.then) == (row.kind, row.then)
 
 
-@pytest.mark.parametrize(
-    ("status", "kind"),
-    [(400, "rejected"), (401, "account"), (403, "account"), (409, "ambiguous"), (422, "rejected"), (429, "not_sent"),
-     (500, "ambiguous"), (502, "ambiguous"), (302, "ambiguous"), (418, "ambiguous")],
-)  # fmt: skip
-def test_unknown_names_go_by_their_status(status: int, kind: str) -> None:
-    assert classify(status, "something_new") == classify(status, None) == kind
+@pytest.mark.parametrize(("name", "kind"), MEMBERS.items())
+def test_every_name_of_a_refused_member_is_found(name: str | None, kind: str) -> None:
+    body = {"data": [{"id": "a"}], "errors": [{"index": 1, "name": name, "message": "no"}]}
+    assert [member.kind for member in read(Answer(status=200, body=body), 2).members] == ["accepted", kind]
+
+
+NAMES = {row.name for row in TABLE if row.name}
+LISTED = {(row.status, row.name) for row in TABLE}
+
+
+@given(
+    st.integers(100, 599), st.none() | st.sampled_from(sorted(NAMES)) | st.from_regex(r"[a-z_]{1,40}", fullmatch=True)
+)
+def test_what_is_not_in_the_table_is_ambiguous(status: int, name: str | None) -> None:
+    if 200 <= status < 300 or {(status, name), (status, None)} & LISTED:
+        return
+    verdict = read(Answer(status=status, body={"name": name}, retry_after=3.0), 5)
+    assert (verdict.kind, verdict.then, verdict.members) == ("ambiguous", None, [])
+
+
+@given(st.from_regex(r"[a-z][a-z_]{0,40}", fullmatch=True).filter(lambda name: name not in MEMBERS))
+def test_a_member_refused_by_a_strange_name_is_unknown(name: str) -> None:
+    body = {"data": [{"id": "a"}], "errors": [{"index": 1, "name": name, "message": "no"}]}
+    assert [member.kind for member in read(Answer(status=200, body=body), 2).members] == ["accepted", "unknown"]
 
 
 def test_a_name_that_is_not_one_never_gets_into_a_reason() -> None:

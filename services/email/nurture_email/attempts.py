@@ -110,31 +110,31 @@ def before_call(claim: Claim, fresh: Mapping[UUID, Result], now: datetime) -> St
 
 def decide(claim: Claim, sent: Sequence[UUID], verdict: Verdict, now: datetime, limits: Limits) -> Next:
     """What follows from the verdict on a request for `sent`, who are the claim's members without a result."""
-    match verdict.kind:
-        case "accepted":
+    match verdict.kind, verdict.then:
+        case "accepted", _:
             return _accepted(claim, sent, verdict, limits)
-        case "conflict":
+        case _, "conflict":
             return Settle(results=_final(claim, taken=True) | _all(sent, "unknown", verdict.reason))
-        case "rejected" if claim.may_have_arrived:
+        case "rejected", _ if claim.may_have_arrived:
             # A refusal now says nothing about the attempt that may have arrived.
             return Settle(results=_final(claim, taken=True) | _all(sent, "unknown", verdict.reason))
-        case "rejected" if len(sent) == 1:
+        case "rejected", _ if len(sent) == 1:
             return Settle(results=_final(claim, taken=False) | _all(sent, "rejected", verdict.reason))
-        case "rejected":
+        case "rejected", _:
             # One member can spoil a whole request; halving finds it without rejecting the others.
             middle = len(sent) // 2
             halves = [Followup(members=list(half), refusals=claim.refusals) for half in (sent[:middle], sent[middle:])]
             return Settle(results=_final(claim, taken=False), followups=halves)
-        case "account":
+        case "not_sent", "park":
             # Nothing is claimed while the channel is parked, so the claim is due as soon as it runs again.
             wait = backoff(claim.id, claim.attempt)
             return _again(claim, wait, claim.may_have_arrived, now, restart=not claim.may_have_arrived)
-        case "concurrent":
-            return _again(claim, max(CONCURRENT_WAIT, verdict.retry_after or 0.0), True, now)
-        case "not_sent":
+        case "not_sent", _:
             wait = verdict.retry_after if verdict.retry_after is not None else backoff(claim.id, claim.attempt)
             return _again(claim, wait, claim.may_have_arrived, now)
-        case "ambiguous":
+        case _, "concurrent":
+            return _again(claim, max(CONCURRENT_WAIT, verdict.retry_after or 0.0), True, now)
+        case _:
             return _again(claim, max(backoff(claim.id, claim.attempt), verdict.retry_after or 0.0), True, now)
 
 

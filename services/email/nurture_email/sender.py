@@ -23,7 +23,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from nurture_email.attempts import Claim, Limits, Next, Result, Retry, Settle, before_call, decide
 from nurture_email.observations import progress_of_test, settlement
 from nurture_email.rendering import Mail, Outbound, Renderer, RenderSettings, Unrenderable
-from nurture_email.resend import TOTAL_SECONDS, Rate, Reply
+from nurture_email.resend import TOTAL_SECONDS, Reply
 from nurture_email.store import FULL, Store, Taken
 from nurture_email.verdicts import park_seconds
 
@@ -167,21 +167,21 @@ class Sender:
         with CALL_SECONDS.time():
             reply = await self._provider.send(str(claim.id), list(mails.values()))
         verdict = reply.verdict
-        CALLS.labels(verdict.kind).inc()
+        CALLS.labels(verdict.then or verdict.kind).inc()
         if verdict.kind != "accepted":
             log.warning(
                 "email.call",
                 claim_id=str(claim.id),
                 attempt=claim.attempt,
                 members=len(mails),
-                verdict=verdict.kind,
+                verdict=verdict.then or verdict.kind,
                 reason=verdict.reason,
             )
         return reply
 
     async def _judge(self, claim: Claim, sent: Sequence[UUID], reply: Reply, now: datetime) -> Next:
         verdict, park = reply.verdict, 0.0
-        if verdict.kind == "account":
+        if verdict.then == "park":
             park = park_seconds(verdict.reason, self._clock.real())
             log.error(
                 "email.channel_parked",
@@ -190,21 +190,20 @@ class Sender:
                 hint="the provider refuses the account: check its key, sender domain and quota",
             )
         try:
-            await self._keep_pace(reply.rate, verdict.kind, verdict.reason, verdict.retry_after, park)
+            await self._keep_pace(reply, park)
         except UNREACHABLE as error:
             # The settlement matters more; the next reply states the pace again.
             log.warning("email.pace_not_kept", error=type(error).__name__)
         return decide(claim, sent, verdict, now, self._limits)
 
-    async def _keep_pace(
-        self, rate: Rate, kind: str, reason: str | None, retry_after: float | None, park: float
-    ) -> None:
-        if kind == "account":
-            await self._pace.park(reason or "account", park)
+    async def _keep_pace(self, reply: Reply, park: float) -> None:
+        verdict, rate = reply.verdict, reply.rate
+        if verdict.then == "park":
+            await self._pace.park(verdict.reason or "account", park)
             self._mark_parked(True)
-        elif kind == "not_sent" and (retry_after or rate.reset):
-            await self._pace.hold(retry_after or rate.reset or 0.0)
-        elif kind == "accepted" and self._parked:
+        elif verdict.kind == "not_sent" and (wait := verdict.retry_after or rate.reset):
+            await self._pace.hold(wait)
+        elif verdict.kind == "accepted" and self._parked:
             await self._pace.unpark()
             self._mark_parked(False)
         if rate.limit:

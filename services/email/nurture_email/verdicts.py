@@ -1,63 +1,91 @@
-"""What a provider's answer means. Pure: one table from (HTTP status, error name) to a class, and the reading of replies.
+"""What a provider's answer means. Pure: one table from HTTP status and error name to a class, and the reading of replies.
 
 accepted   the provider has it
 rejected   it refused this request for good
 not_sent   it certainly took nothing; trying again is safe, also under a new key
 ambiguous  it may have taken it; only the same request under the same key is safe
-conflict   the key stands for another request, so an earlier one was taken
-concurrent an earlier request under this key is still running
-account    it refuses the account, not the mail: nothing was sent, the channel is parked
+
+What is not in the table is ambiguous.
 """
 
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from msgspec import Struct
 
-Kind = Literal["accepted", "rejected", "not_sent", "ambiguous", "conflict", "concurrent", "account"]
+Kind = Literal["accepted", "rejected", "not_sent", "ambiguous"]
+Then = Literal["park", "conflict", "concurrent"]
+"""What follows beside that.
+
+park        it refuses the account, not the mail: the channel stops
+conflict    the key stands for another request, so an earlier one was taken: no attempt can tell more
+concurrent  an earlier request under this key is still running: ask again a little later
+"""
 MemberKind = Literal["accepted", "rejected", "not_sent", "unknown"]
 
 PARKED_MINUTES = 10
 DAILY = "daily_quota_exceeded"
+ANY = None
+"""Any name, or none: the status alone says it."""
 
-TABLE: dict[tuple[int, str], Kind] = {
-    (400, "validation_error"): "rejected",
-    (400, "invalid_idempotency_key"): "rejected",
-    (401, "missing_api_key"): "account",
-    (401, "restricted_api_key"): "account",
-    (403, "invalid_api_key"): "account",
-    (403, "validation_error"): "account",
-    (403, "suspended_api_key"): "account",
-    (403, "invalid_permission"): "account",
-    (403, "email_above_quota"): "account",
-    (404, "not_found"): "account",
-    (405, "method_not_allowed"): "account",
-    (409, "invalid_idempotent_request"): "conflict",
-    (409, "concurrent_idempotent_requests"): "concurrent",
-    (409, "resource_locked"): "concurrent",
-    (422, "missing_required_field"): "rejected",
-    (422, "missing_required_parameter"): "rejected",
-    (422, "invalid_parameter"): "rejected",
-    (422, "invalid_attachment"): "rejected",
-    (422, "validation_error"): "rejected",
-    (422, "invalid_from_address"): "account",
-    (422, "invalid_access"): "account",
-    (422, "invalid_region"): "account",
-    (429, "rate_limit_exceeded"): "not_sent",
-    (429, "daily_quota_exceeded"): "account",
-    (429, "monthly_quota_exceeded"): "account",
-    (451, "security_error"): "account",
-    (500, "application_error"): "ambiguous",
-    (500, "internal_server_error"): "ambiguous",
-    (503, "service_unavailable"): "ambiguous",
-    (504, "gateway_timeout"): "ambiguous",
+
+class Row(NamedTuple):
+    """One kind of error reply."""
+
+    status: int
+    name: str | None
+    kind: Kind
+    then: Then | None = None
+
+
+TABLE: tuple[Row, ...] = (
+    Row(400, "validation_error", "rejected"),
+    Row(400, "invalid_idempotency_key", "rejected"),
+    Row(401, ANY, "not_sent", "park"),
+    Row(403, ANY, "not_sent", "park"),
+    Row(404, ANY, "not_sent", "park"),
+    Row(405, ANY, "not_sent", "park"),
+    Row(409, "invalid_idempotent_request", "ambiguous", "conflict"),
+    Row(409, "concurrent_idempotent_requests", "ambiguous", "concurrent"),
+    Row(409, "resource_locked", "ambiguous", "concurrent"),
+    Row(413, ANY, "rejected"),
+    Row(422, "missing_required_field", "rejected"),
+    Row(422, "missing_required_parameter", "rejected"),
+    Row(422, "invalid_parameter", "rejected"),
+    Row(422, "invalid_attachment", "rejected"),
+    Row(422, "validation_error", "rejected"),
+    Row(422, "invalid_from_address", "not_sent", "park"),
+    Row(422, "invalid_access", "not_sent", "park"),
+    Row(422, "invalid_region", "not_sent", "park"),
+    Row(429, DAILY, "not_sent", "park"),
+    Row(429, "monthly_quota_exceeded", "not_sent", "park"),
+    Row(429, ANY, "not_sent"),
+    Row(451, ANY, "not_sent", "park"),
+    Row(301, ANY, "not_sent", "park"),
+    Row(302, ANY, "not_sent", "park"),
+    Row(307, ANY, "not_sent", "park"),
+    Row(308, ANY, "not_sent", "park"),
+    Row(500, ANY, "ambiguous"),
+    Row(503, ANY, "ambiguous"),
+    Row(504, ANY, "ambiguous"),
+)
+"""A row with a name goes before one for any. A wrong key, address, path or sender domain is the installation's fault, not
+a person's: it parks, it rejects nobody. 5xx stand here for the reader; they are what the default is."""
+
+_BY_NAME = {(row.status, row.name): row for row in TABLE}
+
+MEMBERS: dict[str | None, MemberKind] = {
+    None: "rejected",
+    "validation_error": "rejected",
+    "missing_required_field": "rejected",
+    "missing_required_parameter": "rejected",
+    "invalid_parameter": "rejected",
+    "rate_limit_exceeded": "not_sent",
+    "application_error": "not_sent",
+    "internal_server_error": "not_sent",
+    "service_unavailable": "not_sent",
 }
-"""A wrong address, path or sender domain is the installation's fault, not a person's: it parks, it rejects nobody."""
-
-_BY_STATUS: dict[int, Kind] = {400: "rejected", 401: "account", 403: "account", 404: "account", 405: "account",
-                               413: "rejected", 422: "rejected", 429: "not_sent", 451: "account"}  # fmt: skip
-
-_RETRYABLE_MEMBER = {"rate_limit_exceeded", "application_error", "internal_server_error", "service_unavailable"}
+"""Members that a permissive batch names under `errors`, which says that it did not queue them; a strange name is unknown."""
 
 
 class Answer(Struct, frozen=True, kw_only=True):
@@ -80,14 +108,15 @@ class Verdict(Struct, frozen=True, kw_only=True):
     """What became of a request. `members` stands beside `accepted` only, in the order of the request."""
 
     kind: Kind
+    then: Then | None = None
     reason: str | None = None
     retry_after: float | None = None
     members: list[MemberVerdict] = []
 
 
-def classify(status: int, name: str | None) -> Kind:
-    """The class of an error reply. Unknown names go by their HTTP status, unknown statuses are ambiguous."""
-    return TABLE.get((status, name or "")) or _BY_STATUS.get(status, "ambiguous")
+def row_of(status: int, name: str | None) -> Row:
+    """What the table says of an error reply: the row with its name, else the one for any name, else ambiguous."""
+    return _BY_NAME.get((status, name)) or _BY_NAME.get((status, ANY)) or Row(status, name, "ambiguous")
 
 
 def read(answer: Answer, count: int) -> Verdict:
@@ -99,9 +128,9 @@ def read(answer: Answer, count: int) -> Verdict:
         members = _single(answer.body) if count == 1 else None
         return Verdict(kind="accepted", members=members or _batch(answer.body, count))
     name = _name(answer.body)
-    return Verdict(
-        kind=classify(answer.status, name), reason=name or f"http_{answer.status}", retry_after=answer.retry_after
-    )
+    row = row_of(answer.status, name)
+    reason = name or f"http_{answer.status}"
+    return Verdict(kind=row.kind, then=row.then, reason=reason, retry_after=answer.retry_after)
 
 
 def park_seconds(reason: str | None, now: datetime) -> float:
@@ -161,7 +190,6 @@ def _refused(errors: Any, count: int) -> dict[int, MemberVerdict] | None:
         index = error.get("index") if isinstance(error, dict) else None
         if type(index) is not int or not 0 <= index < count or index in refused:
             return None
-        name = _name(error) or "validation_error"
-        kind: MemberKind = "not_sent" if name in _RETRYABLE_MEMBER else "rejected"
-        refused[index] = MemberVerdict(kind=kind, reason=name)
+        name = _name(error)
+        refused[index] = MemberVerdict(kind=MEMBERS.get(name, "unknown"), reason=name or "validation_error")
     return refused

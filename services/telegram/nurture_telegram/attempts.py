@@ -56,26 +56,26 @@ Next = Settle | Again
 
 def decide(claim: Claim, verdict: Verdict) -> Next:
     """What follows from the verdict on a claimed delivery."""
-    match verdict.kind:
-        case "accepted":
+    match verdict.kind, verdict.then:
+        case "accepted", _:
             return Settle(outcome="accepted", provider_id=provider_id(claim.chat_id, verdict.message_id))
-        case "rejected":
+        case "rejected", _:
             return Settle(outcome="rejected", reason=verdict.reason, chat=verdict.chat)
-        case "unknown":
+        case "ambiguous", _:
             return Settle(outcome="unknown", reason=verdict.reason)
-        case "parse" if not claim.plain:
+        case _, "plain" if not claim.plain:
             return Again(plain=True)
-        case "migrate" if not claim.moved:
+        case _, "migrate" if not claim.moved:
             return Again(moved_to=verdict.moved_to)
-        case "parse" | "migrate":
+        case _, "plain" | "migrate":
             return Settle(outcome="rejected", reason=verdict.reason)
-        case "not_sent" if verdict.retry_after is not None:
-            return Again(wait=verdict.retry_after, hold_chat=True)
-        case "not_sent":
-            return Again(wait=backoff(claim.delivery_id, claim.attempt))
-        case "account":
+        case _, "wait":
+            return Again(wait=verdict.retry_after or 0.0, hold_chat=True)
+        case _, "park":
             # Nothing is claimed while the channel is parked, so the message is due as soon as it runs again.
             return Again(wait=BACKOFF_BASE)
+        case _:
+            return Again(wait=backoff(claim.delivery_id, claim.attempt))
 
 
 def provider_id(chat_id: str, message_id: int | None) -> str:

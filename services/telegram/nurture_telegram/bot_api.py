@@ -96,7 +96,7 @@ class BotApi:
 
         def failed(reason: str) -> Answer:
             # Only bytes on the wire can reach anybody; before that it certainly was not sent.
-            return Answer(fault="unknown" if written else "not_sent", reason=reason)
+            return Answer(fault="ambiguous" if written else "not_sent", reason=reason)
 
         try:
             async with (

@@ -185,13 +185,13 @@ class Sender:
         with CALL_SECONDS.time():
             answer = await self._provider.send(text, plain=claim.plain)
         verdict = read(answer)
-        CALLS.labels(verdict.kind).inc()
+        CALLS.labels(verdict.then or verdict.kind).inc()
         if verdict.kind != "accepted":
             log.warning(
                 "telegram.call",
                 delivery_id=str(claim.delivery_id),
                 attempt=claim.attempt,
-                verdict=verdict.kind,
+                verdict=verdict.then or verdict.kind,
                 reason=verdict.reason,
             )
         try:
@@ -202,7 +202,7 @@ class Sender:
         return Ended(claim, decide(claim, verdict))
 
     async def _keep_pace(self, verdict: Verdict) -> None:
-        if verdict.kind == "account":
+        if verdict.then == "park":
             self._mark_parked(True)
             await self._pace.park(verdict.reason or "account", PARKED.total_seconds())
             log.error(
@@ -210,7 +210,7 @@ class Sender:
                 reason=verdict.reason,
                 hint="Telegram refuses the bot: check TELEGRAM_BOT_TOKEN and TELEGRAM_API_URL",
             )
-        elif verdict.kind == "not_sent":
+        elif verdict.kind == "not_sent" and verdict.then in (None, "wait"):
             self._unreachable += 1
             self._slots.clear()
             await self._pace.hold(verdict.retry_after or min(HOLD_CAP, 0.25 * 2.0 ** min(self._unreachable, 10)))
