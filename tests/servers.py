@@ -77,7 +77,7 @@ def embedded_postgres(settings: dict[str, str] | None = None) -> Iterator[Cluste
     home = cluster_home.choose(folder)
     password = secrets.token_hex(8)
     try:
-        postgres.prepare(home, password)
+        postgres.prepare(home, password, lasting=False)
         with contextlib.ExitStack() as stack:
             for attempt in range(1, _ATTEMPTS + 1):
                 port = free_port()

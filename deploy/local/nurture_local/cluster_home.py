@@ -14,6 +14,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from nurture_local import durable
 from nurture_local.processes import Account
 from nurture_local.programs import postgres_package, postgres_version
 
@@ -133,4 +134,4 @@ def _copy(package: Path, copy: Path) -> None:
         if not path.is_symlink():
             mode = path.stat().st_mode
             path.chmod(0o755 if path.is_dir() or mode & 0o100 else 0o644)
-    fresh.rename(copy)
+    durable.rename(fresh, copy)

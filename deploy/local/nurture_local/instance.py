@@ -1,7 +1,6 @@
 """The data dir: what an instance remembers between runs, and whether one is running."""
 
 import base64
-import contextlib
 import fcntl
 import os
 import secrets as randomness
@@ -13,6 +12,7 @@ from typing import IO, TypeVar
 import msgspec
 from msgspec import Struct
 
+from nurture_local import durable
 from nurture_local.processes import Recorded, alive
 
 DEFAULT_DIR = ".nurture"
@@ -183,9 +183,4 @@ class DataDir:
             raise DataDirRefused(f"cannot read {path}: {reason}") from None
 
     def _write(self, path: Path, value: Struct) -> None:
-        fresh = path.with_name(path.name + ".new")
-        with contextlib.suppress(FileNotFoundError):
-            fresh.unlink()
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
-        fresh.replace(path)
+        durable.write(path, msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
