@@ -9,10 +9,10 @@ import msgspec
 from litestar import Request, Response, get, post
 from litestar.datastructures import State
 
-from nurture_local.sandbox import records
+from nurture_local.sandbox import calls, records
 from nurture_local.sandbox.chaos import Chaos
 from nurture_local.sandbox.courier import Courier
-from nurture_local.sandbox.errors import ApiError, ConnectionDropped, invalid
+from nurture_local.sandbox.errors import ApiError, BrokenUpstream, ConnectionDropped, invalid
 from nurture_local.sandbox.ledger import Ledger
 from nurture_local.sandbox.rate import RateLimit
 from nurture_local.sandbox.validation import Mail, check
@@ -67,16 +67,22 @@ class ResendApi:
     async def _effect(
         self, request: HTTP, read: Callable[[Any], tuple[list[Mail], Callable[[list[str]], bytes]]]
     ) -> bytes:
-        await self._chaos.before_effect()
+        fate = await self._chaos.before_effect()
         body = await request.body()
         key = request.headers.get("idempotency-key")
         if key is None:
             response = await self._accept(body, read, None, "")
         else:
-            response = await self._once(key, f"{request.method} {request.url.path}\n".encode(), body, read)
-        if await self._chaos.closes_after_effect():
-            raise ConnectionDropped
+            response = await self._once(key, _call(request), body, read)
+        await self._chaos.after_effect(fate)
         return response
+
+    async def note(self, request: HTTP, reply: str, *, effective: bool) -> None:
+        """Write down a call that did not simply work."""
+        body = await request.body()
+        digest = sha256(_call(request) + body).hexdigest()
+        line = calls.of_mails(body, request.headers.get("idempotency-key"), digest, reply, effective)
+        await self._ledger.write(lambda connection: calls.keep(connection, line))
 
     async def _once(self, key: str, call: bytes, body: bytes, read: Callable[..., Any]) -> bytes:
         if not 1 <= len(key) <= 256:
@@ -97,6 +103,8 @@ class ResendApi:
                     "invalid_idempotent_request",
                     "This idempotency key was used with another request payload within the last 24 hours.",
                 )
+            line = calls.of_mails(body, key, request_sha256, "replayed", False)
+            await self._ledger.write(lambda connection: calls.keep(connection, line))
             return known.response
         finally:
             self._running_keys.discard(key)
@@ -137,6 +145,11 @@ class ResendApi:
         }
 
 
+def _call(request: HTTP) -> bytes:
+    """What belongs to a request's identity beside its body."""
+    return f"{request.method} {request.url.path}\n".encode()
+
+
 def check_batch(payload: Any, mode: str) -> tuple[list[Mail], Callable[[list[str]], bytes]]:
     """The mails of a batch that are taken, and the answer for their ids. Raises ApiError where nothing is taken."""
     if mode not in ("strict", "permissive"):
@@ -169,12 +182,26 @@ def _json(body: bytes, headers: dict[str, str]) -> Response[bytes]:
 
 
 async def _answer(api: ResendApi, request: HTTP, effect: Callable[[HTTP], Any], *, sending: bool) -> Response[bytes]:
-    headers = api.admit(request, sending=sending)
+    headers: dict[str, str] = {}
     try:
+        headers = api.admit(request, sending=sending)
         return _json(await effect(request), headers)
-    except ApiError as error:
-        error.headers = headers | error.headers
+    except (ApiError, BrokenUpstream, ConnectionDropped) as error:
+        if isinstance(error, ApiError):
+            error.headers = headers | error.headers
+        if sending:
+            await api.note(request, _words(error), effective=error.effective)
         raise
+
+
+def _words(error: ApiError | BrokenUpstream | ConnectionDropped) -> str:
+    match error:
+        case ApiError():
+            return f"{error.status} {error.name}"
+        case BrokenUpstream():
+            return str(error.status)
+        case _:
+            return "lost"
 
 
 @post("/emails", status_code=200)

@@ -18,7 +18,9 @@ NAME_OF_STATUS = {
 
 
 class ApiError(Exception):
-    """A call that is answered with one of Resend's errors."""
+    """A call that is answered with one of Resend's errors. `effective`: though it took effect."""
+
+    effective = False
 
     def __init__(self, status: int, name: str, message: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(message)
@@ -42,10 +44,16 @@ def invalid(message: str, status: int = 422) -> ApiError:
 class BrokenUpstream(Exception):
     """An error of a web server in front of the API: HTML instead of JSON, as a CDN answers."""
 
+    effective = False
+
     def __init__(self, status: int) -> None:
         super().__init__(f"HTTP {status}")
         self.status = status
 
 
 class ConnectionDropped(Exception):
-    """The caller gets no reply; what it asked for may have happened."""
+    """The caller gets no reply; what it asked for has happened, unless it is not `effective`."""
+
+    def __init__(self, *, effective: bool = True) -> None:
+        super().__init__("the connection was dropped")
+        self.effective = effective

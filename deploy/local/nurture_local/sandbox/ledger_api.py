@@ -9,7 +9,7 @@ from litestar import Request, Response, delete, get, post
 from litestar.datastructures import State
 from litestar.response import Stream
 
-from nurture_local.sandbox import records
+from nurture_local.sandbox import calls, records
 from nurture_local.sandbox.chaos import Chaos, ChaosChange
 from nurture_local.sandbox.courier import Courier
 from nurture_local.sandbox.errors import ApiError, invalid
@@ -80,6 +80,13 @@ async def ledger_summary(request: HTTP) -> dict[str, Any]:
     """Counts over the whole ledger."""
     ledger: Ledger = request.app.state.ledger
     return await ledger.read(records.summary)
+
+
+@get("/api/calls")
+async def troubled_calls(request: HTTP, channel: str | None = None) -> list[dict[str, Any]]:
+    """Every call that did not simply work, oldest first."""
+    ledger: Ledger = request.app.state.ledger
+    return await ledger.read(partial(calls.listed, channel=channel))
 
 
 def _chaos(request: HTTP) -> Response[bytes]:

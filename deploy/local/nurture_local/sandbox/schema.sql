@@ -46,3 +46,16 @@ create table if not exists idempotency (
   created_at real not null
 );
 create index if not exists idempotency_age on idempotency (created_at);
+
+-- Calls that did not simply work; those that did are messages.
+create table if not exists calls (
+  seq integer primary key,
+  channel text not null,
+  real_at real not null,
+  key text,
+  deliveries text not null,
+  recipients text not null,
+  payload_sha256 text not null,
+  reply text not null,
+  effective integer not null
+);

@@ -6,7 +6,9 @@ import msgspec
 
 
 class BotError(Exception):
-    """A call that is answered with one of Telegram's errors."""
+    """A call that is answered with one of Telegram's errors. `effective`: though it took effect."""
+
+    effective = False
 
     def __init__(self, code: int, description: str, parameters: dict[str, Any] | None = None) -> None:
         super().__init__(description)

@@ -3,9 +3,10 @@
 import asyncio
 from typing import Annotated, Any
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from nurture_local.sandbox.errors import BrokenUpstream
+from nurture_local.sandbox.errors import BrokenUpstream, ConnectionDropped
+from nurture_local.sandbox.odds import Fate, Odds
 from nurture_local.sandbox.telegram.answers import BotError, too_many
 
 Count = Annotated[int, Meta(ge=0)]
@@ -29,8 +30,8 @@ class TelegramFaults(Struct, kw_only=True):
 
     `fail_next` calls are refused with `status` (and `description`, `parameters`, `retry_after`) and have no effect.
     `close_after_accept` calls take effect, then the connection closes without a reply. Both kinds hang for
-    `hang_seconds` before they end. `latency_ms` delays every call. 502 and 504 come as a web server's HTML, unless
-    there is a `description`.
+    `hang_seconds` before they end. `latency_ms` delays every call, `reply_ms` every reply after its effect; `odds` are
+    faults by chance. 502 and 504 come as a web server's HTML, unless there is a `description`.
     """
 
     fail_next: Count = 0
@@ -41,12 +42,19 @@ class TelegramFaults(Struct, kw_only=True):
     close_after_accept: Count = 0
     hang_seconds: Seconds = 0
     latency_ms: Seconds = 0
+    reply_ms: Seconds = 0
+    odds: Odds = field(default_factory=Odds)
 
-    async def before_effect(self) -> None:
-        """Delay or refuse a call. Raises BotError or BrokenUpstream."""
+    async def before_effect(self) -> Fate:
+        """Delay or refuse a call; what else is to become of it. Raises BotError or BrokenUpstream."""
         await asyncio.sleep(self.latency_ms / 1000)
         if not self.fail_next:
-            return
+            match fate := self.odds.draw():
+                case "refused":
+                    raise too_many(self.retry_after)
+                case "failed":
+                    raise BotError(500, _WORDS[500])
+            return fate
         self.fail_next -= 1
         status, description, parameters = self.status, self.description, self.parameters
         retry_after = self.retry_after
@@ -59,13 +67,19 @@ class TelegramFaults(Struct, kw_only=True):
             status, description or _WORDS.get(status, f"The sandbox was told to answer {status}"), parameters
         )
 
-    async def closes_after_effect(self) -> bool:
-        """Whether this accepted call gets no reply."""
-        if not self.close_after_accept:
-            return False
-        self.close_after_accept -= 1
-        await asyncio.sleep(self.hang_seconds)
-        return True
+    async def after_effect(self, fate: Fate) -> None:
+        """Delay the reply to an accepted call, or spoil it. Raises ConnectionDropped or BotError, marked as effective."""
+        await asyncio.sleep(self.reply_ms / 1000)
+        if self.close_after_accept:
+            self.close_after_accept -= 1
+            await asyncio.sleep(self.hang_seconds)
+            fate = "lost"
+        if fate == "lost":
+            raise ConnectionDropped
+        if fate == "failed_after":
+            error = BotError(500, _WORDS[500])
+            error.effective = True
+            raise error
 
 
 class TelegramFaultsChange(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -79,3 +93,5 @@ class TelegramFaultsChange(Struct, kw_only=True, forbid_unknown_fields=True):
     close_after_accept: Count | UnsetType = UNSET
     hang_seconds: Seconds | UnsetType = UNSET
     latency_ms: Seconds | UnsetType = UNSET
+    reply_ms: Seconds | UnsetType = UNSET
+    odds: Odds | UnsetType = UNSET

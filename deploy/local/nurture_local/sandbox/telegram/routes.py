@@ -2,7 +2,9 @@
 
 import asyncio
 import re
+import time
 from collections.abc import Awaitable
+from hashlib import sha256
 from typing import Any, TypeVar
 
 import msgspec
@@ -12,8 +14,11 @@ from litestar.datastructures import State
 from litestar.exceptions import NotFoundException
 from msgspec import Struct
 
+from nurture_local.sandbox import calls
+from nurture_local.sandbox.calls import Call
 from nurture_local.sandbox.chaos import Chaos
 from nurture_local.sandbox.errors import ApiError, BrokenUpstream, ConnectionDropped
+from nurture_local.sandbox.ledger import Ledger
 from nurture_local.sandbox.telegram import answers, arguments, rows
 from nurture_local.sandbox.telegram.answers import BotError
 from nurture_local.sandbox.telegram.methods import WRITES, Methods
@@ -56,12 +61,33 @@ async def _call(request: HTTP, bot_id: int, name: str, read: arguments.Arguments
     chaos: Chaos = request.app.state.chaos
     methods: Methods = request.app.state.telegram_methods
     faults = chaos.settings.telegram
-    if name in WRITES:
-        await faults.before_effect()
-    result = await methods.call(bot_id, name, read)
-    if name in WRITES and await faults.closes_after_effect():
-        raise ConnectionDropped
+    if name not in WRITES:
+        return await methods.call(bot_id, name, read)
+    try:
+        fate = await faults.before_effect()
+        result = await methods.call(bot_id, name, read)
+        await faults.after_effect(fate)
+    except (BotError, BrokenUpstream, ConnectionDropped) as error:
+        await _note(request, read, error)
+        raise
     return result
+
+
+async def _note(request: HTTP, read: arguments.Arguments, error: BotError | BrokenUpstream | ConnectionDropped) -> None:
+    """Write down a call that did not simply work."""
+    ledger: Ledger = request.app.state.ledger
+    reply = str(error.code) if isinstance(error, BotError) else str(getattr(error, "status", "lost"))
+    line = Call(
+        channel="telegram",
+        real_at=time.time(),
+        key=None,
+        deliveries=[],
+        recipients=[read.text("chat_id")],
+        payload_sha256=sha256(await request.body()).hexdigest(),
+        reply=reply,
+        effective=error.effective,
+    )
+    await ledger.write(lambda connection: calls.keep(connection, line))
 
 
 async def _unless_gone(request: HTTP, call: Awaitable[T]) -> T:
@@ -71,7 +97,7 @@ async def _unless_gone(request: HTTP, call: Awaitable[T]) -> T:
     try:
         await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not work.done():
-            raise ConnectionDropped
+            raise ConnectionDropped(effective=False)
         return work.result()
     finally:
         work.cancel()
