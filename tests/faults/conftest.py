@@ -1,0 +1,103 @@
+"""Stands for the rows: one of a kind at a time, shared by rows that follow each other, made anew after a failure."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults import row
+from tests.faults.forkserver import Forks
+from tests.faults.stand import ROOMS, Stand, standing
+from tests.faults.workload import Clients
+
+KINDS: dict[str, dict[str, Any]] = {
+    "single": {},
+    "wired": {"wires": ("nats", "postgres", "provider")},
+    "double": {"replicas": dict.fromkeys(ROOMS, 2)},
+}
+"""What stands there are: one of each service, the same behind proxies, two of each."""
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    server = Forks()
+    yield server
+    server.close()
+
+
+class Stands:
+    """The stand that is up. A worker's rows come grouped by kind, so one at a time is enough."""
+
+    def __init__(self, forks: Forks, folder: Callable[[str], Path]) -> None:
+        self._forks = forks
+        self._folder = folder
+        self._stack = contextlib.ExitStack()
+        self._up: tuple[str, Stand, Clients] | None = None
+
+    def get(self, kind: str) -> tuple[Stand, Clients]:
+        """The stand of this kind, and its clients."""
+        if self._up is None or self._up[0] != kind or self._up[1].spoilt:
+            self.close()
+            stand = self._stack.enter_context(standing(self._folder(kind), self._forks, **KINDS[kind]))
+            self._up = kind, stand, Clients(stand)
+        return self._up[1:]
+
+    def close(self) -> None:
+        self._stack.close()
+        self._up = None
+
+
+@pytest.fixture(scope="session")
+def stands(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stands]:
+    found = Stands(forks, tmp_path_factory.mktemp)
+    yield found
+    found.close()
+
+
+Rows = Callable[..., row.Row]
+
+
+def _rows(stands: Stands, kind: str) -> Rows:
+    def begin(name: str, number: int | None = None) -> row.Row:
+        stand, clients = stands.get(kind)
+        return row.Row(stand, clients, name, number)
+
+    return begin
+
+
+@pytest.fixture
+def single(stands: Stands) -> Rows:
+    """Begins a row on a stand with one of each service."""
+    return _rows(stands, "single")
+
+
+@pytest.fixture
+def wired(stands: Stands) -> Rows:
+    """The same with proxies before NATS, PostgreSQL and the providers."""
+    return _rows(stands, "wired")
+
+
+@pytest.fixture
+def double(stands: Stands) -> Rows:
+    """The same with two of each service."""
+    return _rows(stands, "double")
+
+
+@pytest.fixture(autouse=True)
+def _told(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What a row had to say travels with its report, also from another process."""
+    row.LINES.clear()
+    yield
+    request.node.user_properties.extend(("row", line) for line in row.LINES)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Every row in a line of its own."""
+    reports = [one for end in ("passed", "failed") for one in terminalreporter.stats.get(end, [])]
+    lines = [text for one in reports if one.when == "call" for name, text in one.user_properties if name == "row"]
+    if lines:
+        terminalreporter.section("fault matrix")
+        for line in sorted(lines):
+            terminalreporter.write_line(line)

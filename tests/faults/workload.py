@@ -1,0 +1,268 @@
+"""Clients of a system that is being broken: what they ask, again under the same key until they know, and what they saw.
+
+As Jepsen does, every operation ends `ok`, `failed` (it certainly did nothing) or `indeterminate` (nobody answered): only
+what was answered counts as promised.
+"""
+
+import itertools
+import random
+import re
+import threading
+import time
+from collections import Counter
+from typing import Any, Literal
+from uuid import UUID, uuid4
+
+import httpx
+from msgspec import Struct
+from nurture_local.verify.inputs import Refused
+
+from tests.faults.stand import Stand, eventually
+
+End = Literal["ok", "failed", "indeterminate"]
+UNSUBSCRIBE = re.compile(r"https?://[^\s\"<>]+(/u/[A-Za-z0-9_-]+)")
+PATIENCE = 30.0
+"""Seconds that a client goes on asking for an answer."""
+_numbers = itertools.count(1)
+
+QUICK = """
+format = 1
+type = "{type}"
+title = "A test"
+template = "nurture_sequence"
+{more}
+[[steps]]
+name = "first"
+when = "now"
+channel = "auto"
+fallback = "{fallback}"
+subject = "One for {{{{ user_name }}}}"
+body = \"\"\"
+Hi {{{{ user_name }}}}, [here it is]({{{{ dashboard_url }}}}).
+\"\"\"
+{step}
+"""
+LATER = """
+[[steps]]
+name = "{name}"
+delay = "1m"
+channel = "auto"
+subject = "Another for {{{{ user_name }}}}"
+body = \"\"\"
+Hi {{{{ user_name }}}}, [and here]({{{{ dashboard_url }}}}).
+\"\"\"
+"""
+
+
+def sequence(type: str, *, fallback: str = "none", more: str = "", step: str = "", later: int = 0) -> str:
+    """A short sequence: one step now, `later` more a minute apart. `more` is put into its head, `step` into its first step."""
+    text = QUICK.format(type=type, fallback=fallback, more=more, step=step)
+    return text + "".join(LATER.format(name=f"later_{number}") for number in range(later))
+
+
+class Operation(Struct, kw_only=True):
+    """One thing that a client asked for. Times in Unix seconds; `command` where it was answered with one."""
+
+    kind: str
+    key: str
+    began: float
+    ended: float = 0.0
+    end: End = "indeterminate"
+    status: int = 0
+    command: UUID | None = None
+    tries: int = 0
+
+
+class Person(Struct, frozen=True):
+    """Somebody who was imported."""
+
+    id: UUID
+    name: str
+    channel: str
+    address: str
+
+
+class Clients:
+    """Whoever uses the system. One instance may be shared by threads."""
+
+    def __init__(self, stand: Stand) -> None:
+        self._stand = stand
+        self._turn = itertools.count()
+        self.history: list[Operation] = []
+        self.refused: list[Refused] = []
+
+    def ask(
+        self, kind: str, path: str, body: Any = None, *, key: str | None = None, within: float = PATIENCE, **more: Any
+    ) -> httpx.Response | None:
+        """POST until there is an answer that is not the server's fault; gateways take turns. None: nobody answered."""
+        operation = Operation(kind=kind, key=key or str(uuid4()), began=time.time())
+        self.history.append(operation)
+        headers = {"Idempotency-Key": operation.key, **more.pop("headers", {})}
+        pause = threading.Event()
+        while True:
+            gateway = self._stand.gateways[next(self._turn) % len(self._stand.gateways)]
+            operation.tries += 1
+            try:
+                answer = gateway.post(path, json=body, headers=headers, **more)
+            except httpx.HTTPError:
+                answer = None
+            operation.ended = time.time()
+            if answer is not None and answer.status_code < 500:
+                operation.status = answer.status_code
+                operation.end = "ok" if answer.status_code < 400 else "failed"
+                if "application/json" in answer.headers.get("content-type", "") and "command_id" in answer.json():
+                    operation.command = UUID(answer.json()["command_id"])
+                return answer
+            if time.time() - operation.began > within:
+                return None
+            pause.wait(0.1)
+
+    def publish(self, toml: str) -> None:
+        """Publish a sequence, and wait until it is."""
+        answer = self.ask("publish", "/admin/api/sequences", content=toml, headers={"Content-Type": "application/toml"})
+        assert answer is not None and answer.status_code in (201, 202), answer and answer.text
+        if answer.status_code == 202:
+            self.settled(UUID(answer.json()["command_id"]))
+
+    def people(
+        self, emails: int = 0, chats: int = 0, *, acts: tuple[str, ...] = ("ignore",), habits: str = "2"
+    ) -> list[Person]:
+        """Import new people: `acts` of mail addresses (open, click, bounce, complain, ignore) and `habits` (last digits
+        of chats) in turn."""
+        lines, names = ["external_id,first_name,email,telegram_chat_id"], []
+        for number in range(emails):
+            name = f"p{next(_numbers)}"
+            names.append(name)
+            lines.append(f"{name},{name.title()},{name}+{acts[number % len(acts)]}@example.test,")
+        for number in range(chats):
+            name = f"p{(count := next(_numbers))}"
+            names.append(name)
+            lines.append(f"{name},{name.title()},,{7_000_000 + count}{habits[number % len(habits)]}")
+        answer = self.ask(
+            "import", "/admin/api/users/import", content="\n".join(lines).encode(), headers={"Content-Type": "text/csv"}
+        )
+        assert answer is not None and answer.json()["created"] == len(names), answer and answer.text
+        rows = self._stand.rows(
+            "select u.id, u.external_id, c.channel, c.address from gateway.users u join gateway.contacts c on c.user_id = u.id "
+            "where u.external_id = any($1)",
+            names,
+        )
+        found = {
+            row["external_id"]: Person(row["id"], row["external_id"], row["channel"], row["address"]) for row in rows
+        }
+        return [found[name] for name in names]
+
+    def start(self, people: list[Person], type: str = "onboarding", **more: Any) -> UUID:
+        """Start a sequence for these. Returns the command's id once somebody has answered for it."""
+        body = {"user_ids": [str(person.id) for person in people], "sequence_type": type, **more}
+        answer = self.ask("trigger", "/admin/api/nurture/trigger", body, within=60)
+        assert answer is not None and answer.status_code == 202, answer and answer.text
+        return UUID(answer.json()["command_id"])
+
+    def start_one(self, person: Person, type: str = "onboarding") -> httpx.Response | None:
+        """Start a sequence for one person; the answer, if there was one."""
+        return self.ask("trigger", "/admin/api/nurture/trigger", {"user_id": person.name, "sequence_type": type})
+
+    def settled(self, command: UUID, within: float = 60) -> None:
+        """Wait until a command has its answer."""
+        eventually(
+            lambda: self._stand.rows("select from gateway.commands where id = $1 and state = 'settled'", command),
+            f"the answer to {command}",
+            within,
+        )
+
+    def unsubscribe(self, person: Person, message: dict[str, Any]) -> bool:
+        """Press the mail's own unsubscribe link, as a mail program does. True once it was answered 200."""
+        found = UNSUBSCRIBE.search(message["html"] or "")
+        assert found, message
+        answer = self.ask("unsubscribe", found[1], content=b"List-Unsubscribe=One-Click")
+        if answer is None or answer.status_code != 200:
+            return False
+        self.refused.append(Refused(user_id=person.id, channel="email", real_at=time.time()))
+        return True
+
+    @property
+    def accepted(self) -> list[UUID]:
+        """Commands that were answered with 2xx: what was promised."""
+        return [one.command for one in self.history if one.end == "ok" and one.command is not None]
+
+    def counts(self) -> dict[str, int]:
+        """Operations by how they ended."""
+        return dict(Counter(one.end for one in self.history))
+
+
+class Load:
+    """Clients that ask without a pause, in a thread, while the system is being broken."""
+
+    def __init__(self, clients: Clients, stand: Stand, people: list[Person], type: str, seed: int) -> None:
+        self._clients = clients
+        self._stand = stand
+        self._waiting = list(people)
+        self._type = type
+        self._rng = random.Random(seed)
+        self._stop = threading.Event()
+        self._failure: BaseException | None = None
+        self._reached: list[Person] = []
+        self._thread = threading.Thread(target=self._run, name="load")
+
+    def __enter__(self) -> "Load":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(120)
+        if self._failure is not None:
+            raise self._failure
+
+    @property
+    def left(self) -> int:
+        """People whom nobody has started yet."""
+        return len(self._waiting)
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.is_set():
+                if not self._act():
+                    return
+                self._stop.wait(self._rng.uniform(0.0, 0.15))
+            self._clients.start(self._waiting, self._type) if self._waiting else None
+        except BaseException as error:
+            self._failure = error
+
+    def _act(self) -> bool:
+        if not self._waiting:
+            return False
+        draw = self._rng.random()
+        if draw < 0.5 or not self._reached:
+            person = self._waiting.pop()
+            self._clients.start_one(person, self._type)
+            self._reached.append(person)
+        elif draw < 0.75:
+            count = min(self._rng.randint(2, 12), len(self._waiting))
+            some, self._waiting = self._waiting[:count], self._waiting[count:]
+            self._clients.start(some, self._type)
+            self._reached += some
+        elif draw < 0.9:
+            events = [
+                {
+                    "user": self._rng.choice(self._reached).name,
+                    "event": self._rng.choice(("attended", "commitment_made")),
+                }
+                for _ in range(self._rng.randint(1, 4))
+            ]
+            self._clients.ask("events", "/admin/api/events", {"events": events})
+        else:
+            self._leave()
+        return True
+
+    def _leave(self) -> None:
+        person = self._rng.choice(self._reached)
+        if person.channel != "email":
+            return
+        try:
+            message = next(iter(self._stand.messages(to=person.address)), None)
+        except httpx.HTTPError:
+            return
+        if message is not None:
+            self._clients.unsubscribe(person, message)
