@@ -130,7 +130,7 @@ class Stand:
         return recompute(messages, [Occasion(row["user_id"], row["event"], row["at"].timestamp()) for row in events])
 
     async def scores(self, person: UUID) -> dict[str, asyncpg.Record]:
-        rows = await self.admin.fetch("select * from engagement_scores where user_id = $1", person)
+        rows = await self.admin.fetch("select * from engagement_details where user_id = $1", person)
         return {row["score_type"]: row for row in rows}
 
 

@@ -127,8 +127,8 @@ def test_who_may_read(play) -> None:
     async def scene(stand: Stand) -> None:
         asks = [
             *((role, name, True) for role in ("nurture_gateway", "nurture_controller") for name in
-              ("engagement_states", "engagement_means", "engagement_scores")),
-            ("nurture_email", "engagement_scores", False),
+              ("engagement_states", "engagement_means", "engagement_details")),
+            ("nurture_email", "engagement_details", False),
             ("nurture_controller", "engagement_events", False),
         ]  # fmt: skip
         for role, name, may in asks:

@@ -12,6 +12,7 @@ from nurture_controller.desks import Desks
 from nurture_controller.falling_back import FallbackPlanner
 from nurture_controller.ledger import Ledger
 from nurture_controller.library import Library
+from nurture_controller.requests import Requests
 from nurture_controller.starting import Starter
 from nurture_controller.wording import Wordings
 
@@ -30,7 +31,10 @@ def build() -> Service:
     ledger = Ledger(service.outbox, FallbackPlanner(library, service.clock, config, desks))
     keeper = Keeper(service, config.nats_replicas)
 
-    service.before_hearing += [library.publish_shipped, keeper.first]
+    async def tell_clock() -> None:
+        await service.database.execute("clock_tell", *map(float, service.clock.to_setting().split("@")))
+
+    service.before_hearing += [library.publish_shipped, tell_clock, keeper.first]
     service.on_stop.append(keeper.lease.release)
     service.bus.hear("controller-start", starter.start)
     service.bus.hear("controller-cancel", commands.cancel)
@@ -42,6 +46,7 @@ def build() -> Service:
     service.bus.hear("controller-telegram-observed", ledger.observed)
     starter.wake_jobs = service.tick("start-jobs", starter.work, every=2.0).wake
     service.tick("planning", planner.tick, every=1.0)
+    service.tick("requests", Requests(service.outbox, library, service.clock, config, desks).tick, every=1.0)
     service.tick("topology", keeper.tick, every=TOPOLOGY_SECONDS)
     return service
 

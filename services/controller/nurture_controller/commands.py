@@ -51,6 +51,8 @@ class Commands:
                 command.user_id,
                 command.sequence_type,
             )
+            if command.user_id is not None:
+                ended += await tx.fetch("requests_cancel", command.at, command.user_id, command.sequence_type)
             await settle(tx, command.command_id, command.at, 200, {"cancelled": len(ended)})
 
     async def pause(self, command: PauseSequence) -> None:

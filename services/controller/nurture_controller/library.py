@@ -11,6 +11,7 @@ from nurture_chassis.database import Database, Transaction
 from nurture_contracts.base import Instant
 from nurture_contracts.ids import uuid7
 
+from nurture_controller import one_message
 from nurture_controller.linting import publishable
 from nurture_controller.sequence import Published, SequenceInvalid, definition, from_definition
 from nurture_controller.sequence_toml import parse
@@ -39,12 +40,17 @@ class Library:
         return self._remember(row) if row else None
 
     async def versions(self, tx: Transaction, ids: set[UUID]) -> dict[UUID, Published]:
-        """The versions that enrolments are pinned to."""
+        """The versions that enrolments are pinned to; of a single message that was asked for in SQL, its own words."""
         missing = [id for id in ids if id not in self._cache]
         if missing:
             for row in await tx.fetch("sequence_by_ids", missing):
                 self._remember(row)
-        return {id: self._cache[id] for id in ids}
+        found = {id: self._cache[id] for id in ids if id in self._cache}
+        if single := [id for id in ids if id not in found]:
+            # Not remembered: there may be as many as there are people.
+            for row in await tx.fetch("requests_by_ids", single):
+                found[row["id"]] = one_message.published(row, row["title"])
+        return found
 
     async def types(self, tx: Transaction) -> list[str]:
         return [row["type"] for row in await tx.fetch("sequence_types")]

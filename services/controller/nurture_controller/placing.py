@@ -7,6 +7,7 @@ from uuid import UUID
 
 from nurture_contracts.base import Channel
 
+from nurture_controller.one_message import OneMessage
 from nurture_controller.people import Contacts, Person
 from nurture_controller.planning import (
     Complete,
@@ -147,6 +148,8 @@ def worded(
             "variant": variant,
             "tier": tier,
             "buttons": buttons,
+            # What the caller of a single message wrote beside it comes back with the delivery.
+            **({"metadata": due.context} if isinstance(published.sequence, OneMessage) else {}),
             **({"telegram_url": invitation, "user_id": due.user_id, "invited": now} if invitation else {}),
         },
         decision=record(decision),

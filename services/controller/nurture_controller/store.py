@@ -56,7 +56,7 @@ async def save_deliveries(
         return
     await tx.execute(
         "deliveries_plan",
-        *_columns(
+        *columns(
             (
                 *(d.id, one.id, one.user_id, sequence_types[one.id], d.decision["inputs"]["step"], d.channel),
                 *(d.scheduled_at, now, d.failed_at, d.suppressed_at, d.expired_at, d.reason),
@@ -67,9 +67,7 @@ async def save_deliveries(
     )
     await tx.execute(
         "contents_plan",
-        *_columns(
-            (d.id, d.address, d.template, d.subject, d.body, d.params, d.decision, d.expires_at) for _, d in rows
-        ),
+        *columns((d.id, d.address, d.template, d.subject, d.body, d.params, d.decision, d.expires_at) for _, d in rows),
     )
     for channel, message in (("email", SendEmails), ("telegram", SendTelegrams)):
         ids = [d.id for _, d in rows if d.channel == channel and d.to_send]
@@ -77,5 +75,6 @@ async def save_deliveries(
             tx.say(message(page_id=uuid7(), items=ids[start : start + page]))
 
 
-def _columns(rows: Iterable[tuple[Any, ...]]) -> list[list[Any]]:
+def columns(rows: Iterable[tuple[Any, ...]]) -> list[list[Any]]:
+    """Rows as the arrays that `unnest` takes."""
     return [list(column) for column in zip(*rows, strict=True)]

@@ -3,5 +3,5 @@
 hears  EmailsObserved, TelegramsSettled, TelegramsObserved, RecordEvents
 says   nothing: scores are read, not announced
 owns   schema scoring: message_credits, external_events, states, means; the formula, in Python and as SQL functions
-needs  PostgreSQL (reads message_deliveries, users), NATS
+needs  PostgreSQL (reads deliveries, people), NATS
 """

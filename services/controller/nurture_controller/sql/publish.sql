@@ -3,10 +3,11 @@ create or replace view {publish}.sequences as
 select id, type, version, definition, toml, published_at from controller.sequences;
 grant select on {publish}.sequences to nurture_gateway, nurture_email, nurture_telegram, nurture_scoring;
 
+-- A message that was asked for in SQL is an enrolment of its own, of no published version: 0.
 create or replace view {publish}.enrolments as
-select e.id, e.command_id, e.user_id, e.sequence_type, s.version as sequence_version, e.step, e.next_at, e.state,
+select e.id, e.command_id, e.user_id, e.sequence_type, coalesce(s.version, 0) as sequence_version, e.step, e.next_at, e.state,
        e.override_channel as channel, e.context, e.last_delivery_id, e.started_at, e.ended_at, e.ended_reason, e.paused
-from controller.enrolments e join controller.sequences s on s.id = e.sequence_id;
+from controller.enrolments e left join controller.sequences s on s.id = e.sequence_id;
 grant select on {publish}.enrolments to nurture_gateway, nurture_scoring;
 
 create or replace view {publish}.start_jobs as
@@ -14,7 +15,8 @@ select command_id, sequence_type, cardinality(user_ids) as people, cursor, start
 from controller.start_jobs;
 grant select on {publish}.start_jobs to nurture_gateway;
 
-create or replace view {publish}.message_deliveries as
+-- For our own services, with ids as uuid. The seven words of `delivery_status` are fewer than ours, which stand beside them.
+create or replace view {publish}.deliveries as
 select d.id, d.user_id, d.sequence_type, d.step::int as message_step, d.channel,
        case d.status
            when 'complained' then 'delivered'
@@ -28,10 +30,19 @@ select d.id, d.user_id, d.sequence_type, d.step::int as message_step, d.channel,
        d.scheduled_at, d.sent_at, d.delivered_at, d.opened_at, d.clicked_at, d.bounced_at, d.complained_at,
        coalesce(d.failed_at, d.bounced_at, d.suppressed_at, d.cancelled_at, d.expired_at, d.unknown_at) as failed_at,
        d.failure_reason, d.id::text as tracking_id, d.attempts::int as attempt_count, 3 as max_attempts,
-       c.params as metadata, d.created_at, d.enrolment_id, d.round::int as round, d.provider_id, d.variant, d.tier,
-       d.fallback_of
+       coalesce(c.params -> 'metadata', '{}') || (c.params - 'metadata') as metadata,
+       d.created_at, d.enrolment_id, d.round::int as round, d.provider_id, d.variant, d.tier, d.fallback_of
 from controller.deliveries d join controller.delivery_contents c on c.delivery_id = d.id;
-grant select on {publish}.message_deliveries to nurture_gateway, nurture_scoring;
+grant select on {publish}.deliveries to nurture_gateway, nurture_scoring;
+
+-- The same for everybody's SQL: the id of a person is text. What never failed for good shows no time of failure.
+create or replace view {publish}.message_deliveries as
+select id, user_id::text as user_id, sequence_type, message_step, channel, delivery_status, recipient_address, message_content,
+       scheduled_at, sent_at, delivered_at, opened_at, clicked_at,
+       case when delivery_status in ('failed', 'bounced') then failed_at end as failed_at,
+       failure_reason, tracking_id, attempt_count, max_attempts, metadata, created_at,
+       status_detail, subject, template, bounced_at, complained_at, enrolment_id, round, provider_id, variant, tier, fallback_of
+from {publish}.deliveries;
 
 create or replace view {publish}.delivery_events as
 select event_id, delivery_id, provider_id, kind, at, detail, received_at from controller.delivery_events;
@@ -57,3 +68,105 @@ from controller.deliveries d
 join controller.delivery_contents c on c.delivery_id = d.id
 join controller.enrolments e on e.id = d.enrolment_id;
 grant select on {publish}.outbound_messages to nurture_email, nurture_telegram, nurture_gateway, nurture_scoring;
+
+-- Single messages that were asked for in SQL, and whether each is planned yet; then it is a delivery of the same id.
+create or replace view {publish}.message_requests as
+select id, user_id::text as user_id, sequence_type, step::int as message_step, channels, scheduled_at, metadata, requested_at,
+       requested_by,
+       case when cancelled_at is not null then 'cancelled' when next_at is null then 'planned' else 'waiting' end as state
+from controller.message_requests;
+
+-- Now, as the services count it: business time may run faster than the wall clock in the sandbox.
+create or replace function {publish}.business_now() returns timestamptz
+language sql stable parallel safe security definer set search_path = pg_catalog, pg_temp as $$
+    select coalesce((
+        select to_timestamp(c.business_epoch + (extract(epoch from statement_timestamp())::float8 - c.real_epoch) * c.speed)
+        from controller.clock c where c.speed <> 1 or c.business_epoch <> c.real_epoch
+    ), statement_timestamp())
+$$;
+
+-- The channel that planning would choose now for a step that names none: planning.py and choosing.py in SQL. A test holds
+-- them together. Null for nobody, and for somebody who can be reached nowhere.
+create or replace function {publish}.get_preferred_channel(user_id text) returns text
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    person constant uuid := {publish}.person_id($1);
+    moment constant timestamptz := {publish}.business_now();
+    wish text;
+    email boolean;
+    telegram boolean;
+    lead float8;
+begin
+    select p.preferred_channel into wish from {publish}.people p where p.id = person;
+    if not found then
+        return null;
+    end if;
+    select coalesce(bool_or(c.channel = 'email'), false), coalesce(bool_or(c.channel = 'telegram' and t.ready), false)
+    into email, telegram
+    from {publish}.contacts c cross join {publish}.telegram_channel t
+    where c.user_id = person and c.address is not null and c.state = 'ok' and c.consent = 'granted';
+    if not (email and telegram) then
+        return case when email then 'email' when telegram then 'telegram' end;
+    end if;
+    if wish is not null then
+        return wish;
+    end if;
+    -- 20 is the score of somebody of whom nothing is known, and two points are a clear lead.
+    select coalesce(max(s.score) filter (where s.kind = 'telegram'), 20)
+        - coalesce(max(s.score) filter (where s.kind = 'email'), 20) into lead
+    from (
+        select g.kind, case when g.blocked then 0
+            else {publish}.engagement_score_at(g.r, g.n, coalesce(m.r, 0), coalesce(m.n, 0), moment) end::float8 as score
+        from {publish}.engagement_states g left join {publish}.engagement_means m on m.kind = g.kind
+        where g.user_id = person and g.kind in ('email', 'telegram')
+    ) s;
+    return case when lead >= 2 then 'telegram' else 'email' end;
+end $$;
+
+-- Asks for one message. It commits with the caller's transaction; the controller plans it under the same rules as any step:
+-- consent, address, channel, time. The answer is the id that its row in message_deliveries will have.
+create or replace function {publish}.schedule_multi_channel_message(
+    p_user_id text, p_sequence_type text, p_message_step int, p_channels text[], p_scheduled_at timestamptz, p_content text,
+    p_metadata jsonb default '{}'
+) returns uuid
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    person constant uuid := {publish}.person_id(p_user_id);
+    channels constant text[] := coalesce(p_channels, '{}');
+    metadata constant jsonb := coalesce(p_metadata, '{}');
+    moment constant timestamptz := {publish}.business_now();
+    problem constant text := case
+        when person is null then format('p_user_id: there is no person %L', p_user_id)
+        when coalesce(p_sequence_type !~ '^[a-z0-9][a-z0-9_-]{0,63}$', true)
+            then format('p_sequence_type: %L is not a name like onboarding', p_sequence_type)
+        when coalesce(p_message_step not between 1 and 1000, true) then 'p_message_step: takes 1 to 1000'
+        when coalesce(array_ndims(channels), 1) > 1 or not channels <@ array['email', 'telegram'] or cardinality(channels) > 2
+            or channels = array['email', 'email'] or channels = array['telegram', 'telegram'] or array_position(channels, null) > 0
+            then 'p_channels: takes email and telegram in the order to try them, each once; none means the person''s best'
+        when p_scheduled_at in ('infinity', '-infinity') or p_scheduled_at > moment + interval '366 days'
+            then 'p_scheduled_at: takes a time within 366 days'
+        when coalesce(btrim(p_content, E' 	
+') = '', true) then 'p_content: is empty'
+        when octet_length(p_content) > 65536 then 'p_content: has more than 64 KiB'
+        when jsonb_typeof(metadata) <> 'object' then 'p_metadata: takes a JSON object'
+        when octet_length(metadata::text) > 16384 then 'p_metadata: has more than 16 KiB'
+        when jsonb_typeof(metadata -> 'subject') <> 'string' then 'p_metadata: its subject is not a text'
+        when (metadata ->> 'template') not in ('nurture_sequence', 'welcome_email')
+            or jsonb_typeof(metadata -> 'template') <> 'string'
+            then 'p_metadata: its template is not nurture_sequence or welcome_email'
+        end;
+    -- A UUIDv7, as everywhere: 48 bits of milliseconds, then chance.
+    bytes constant bytea := overlay(uuid_send(gen_random_uuid())
+        placing substring(int8send((extract(epoch from clock_timestamp()) * 1000)::bigint) from 3) from 1 for 6);
+    id constant uuid := encode(set_byte(bytes, 6, (get_byte(bytes, 6) & 15) | 112), 'hex')::uuid;
+begin
+    if problem is not null then
+        raise exception using errcode = 'invalid_parameter_value', message = problem,
+            hint = 'schedule_multi_channel_message(user_id, sequence_type, step, channels, scheduled_at, content, metadata)';
+    end if;
+    insert into controller.message_requests
+        (id, user_id, sequence_type, step, channels, scheduled_at, content, metadata, requested_at, requested_by, next_at)
+    values (id, person, p_sequence_type, p_message_step, channels, p_scheduled_at, p_content, metadata, moment, session_user,
+        coalesce(p_scheduled_at, moment));
+    return id;
+end $$;

@@ -54,7 +54,7 @@ select u.id, u.first_name, u.timezone, u.locale, u.attributes, u.preferred_chann
        e.address as email, e.state as email_state, e.consent as email_consent,
        t.address as telegram, t.state as telegram_state, t.consent as telegram_consent,
        s.email_score, s.telegram_score, s.overall_score
-from {publish}.users u
+from {publish}.people u
 left join (select * from {publish}.contacts where channel = 'email' and user_id = any($1::uuid[])) e on e.user_id = u.id
 left join (select * from {publish}.contacts where channel = 'telegram' and user_id = any($1::uuid[])) t on t.user_id = u.id
 left join (
@@ -131,6 +131,48 @@ update enrolments set state = 'cancelled', next_at = null, ended_at = $1, ended_
 where state = 'active' and (id = $2 or command_id = $3 or (user_id = $4 and sequence_type = $5))
 returning id
 
+-- name: requests_next_due
+-- How long the ticker may sleep. What is of a type that is paused waits until that is over.
+select next_at from message_requests r
+where next_at is not null and not exists (select from paused_types p where p.type = r.sequence_type)
+order by next_at limit 1
+
+-- name: requests_claim_due
+-- The page that the planner looks at now, oldest first, with the title of the sequence that each belongs to.
+select r.id, r.user_id, r.sequence_type, r.step, r.channels, r.scheduled_at, r.content, r.metadata, r.requested_at, r.requested_by,
+       (select s.definition ->> 'title' from sequences s where s.type = r.sequence_type order by s.version desc limit 1) as title
+from message_requests r
+where r.next_at <= $1 and not exists (select from paused_types p where p.type = r.sequence_type)
+order by r.next_at limit $2 for update of r skip locked
+
+-- name: requests_looked_at
+-- When each is looked at again: never, once it is planned.
+update message_requests r set next_at = u.next_at from unnest($1::uuid[], $2::timestamptz[]) as u (id, next_at) where r.id = u.id
+
+-- name: requests_enrol
+-- An enrolment of its own for each, over with its one step: so that two messages of a type never stand in each other's way.
+insert into enrolments (id, command_id, user_id, sequence_id, sequence_type, step, state, context, last_delivery_id,
+                        started_at, ended_at, ended_reason)
+select u.id, u.id, u.user_id, u.id, u.sequence_type, u.step, u.state, u.context, u.id, $1, $1, u.ended_reason
+from unnest($2::uuid[], $3::uuid[], $4::text[], $5::smallint[], $6::text[], $7::jsonb[], $8::text[])
+     as u (id, user_id, sequence_type, step, state, context, ended_reason)
+
+-- name: requests_by_ids
+-- The words of single messages, for their fallback.
+select r.id, r.sequence_type, r.step, r.channels, r.content, r.metadata,
+       (select s.definition ->> 'title' from sequences s where s.type = r.sequence_type order by s.version desc limit 1) as title
+from message_requests r where r.id = any($1::uuid[])
+
+-- name: requests_cancel
+-- Those of a person that are not planned yet.
+update message_requests set next_at = null, cancelled_at = $1 where next_at is not null and user_id = $2 and sequence_type = $3
+returning id
+
+-- name: clock_tell
+-- Functions in SQL count time as the services do.
+insert into clock (speed, real_epoch, business_epoch) values ($1, $2, $3)
+on conflict (one) do update set speed = excluded.speed, real_epoch = excluded.real_epoch, business_epoch = excluded.business_epoch
+
 -- name: deliveries_plan
 -- One row a delivery; the unique key makes a second plan of the same step impossible.
 insert into deliveries (id, enrolment_id, user_id, sequence_type, step, channel, scheduled_at, created_at, failed_at, suppressed_at,
@@ -147,7 +189,7 @@ select u.* from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[
 -- name: job_open
 -- The people of a list or segment, resolved once.
 insert into start_jobs (command_id, sequence_id, sequence_type, user_ids, context, override_channel, at)
-values ($1, $2, $3, coalesce($4::uuid[], (select coalesce(array_agg(id order by id), '{}') from {publish}.users)), $5, $6, $7)
+values ($1, $2, $3, coalesce($4::uuid[], (select coalesce(array_agg(id order by id), '{}') from {publish}.people)), $5, $6, $7)
 on conflict do nothing
 
 -- name: job_wait

@@ -1,28 +1,55 @@
--- What other rooms may read of people, their addresses and their consent. Applied after every migration run.
-create or replace view {publish}.users as
+-- What other rooms and operators may read of people, their addresses and their consent. Applied after every migration run.
+-- `people` is for our own services, with ids as uuid. `users` is for everybody's SQL: there an id of a person is text, so
+-- that asking for one that is none finds nothing and is no error.
+create or replace view {publish}.people as
 select u.id, u.external_id, u.first_name, e.address as email, t.address as telegram_chat_id, u.timezone, u.locale,
     u.attributes, u.preferred_channel, u.preferred_time, u.created_at, u.updated_at
 from gateway.users u
 left join gateway.contacts e on e.user_id = u.id and e.channel = 'email'
 left join gateway.contacts t on t.user_id = u.id and t.channel = 'telegram';
 
+create or replace view {publish}.users as
+select u.id::text as id, u.external_id, u.first_name, e.address as email, t.address as telegram_chat_id, u.timezone, u.locale,
+    u.attributes, u.preferred_channel, u.preferred_time, u.created_at, u.updated_at
+from gateway.users u
+left join gateway.contacts e on e.user_id = u.id and e.channel = 'email'
+left join gateway.contacts t on t.user_id = u.id and t.channel = 'telegram';
+
+-- Who may be reached where. Somebody who wants no sequences on a channel has refused it, as far as sequences go.
 create or replace view {publish}.contacts as
-select user_id, channel, address, state, reason, consent, changed_at from gateway.contacts;
+select user_id, channel, address, state, case when opt_in_sequences then reason else coalesce(reason, 'wants no sequences') end
+    as reason, case when opt_in_sequences then consent else 'refused' end as consent, changed_at
+from gateway.contacts;
 
 create or replace view {publish}.user_email_preferences as
-select c.user_id as id, c.user_id, c.address as email_address, false as is_verified, null::text as verification_token,
-    null::timestamptz as verification_sent_at, null::timestamptz as verified_at,
-    c.consent = 'granted' as opt_in_sequences, c.consent = 'granted' as opt_in_announcements,
-    u.preferred_time, u.timezone, case when c.consent = 'refused' then c.consent_at end as unsubscribed_at, u.created_at
+select c.user_id as id, u.id::text as user_id, c.address as email_address, v.verified_at is not null as is_verified,
+    case when v.waiting then 'kept as a hash only' end as verification_token, v.sent_at as verification_sent_at, v.verified_at,
+    c.consent = 'granted' and c.opt_in_sequences as opt_in_sequences,
+    c.consent = 'granted' and c.opt_in_announcements as opt_in_announcements, u.preferred_time, u.timezone,
+    case when c.consent = 'refused' then c.consent_at end as unsubscribed_at, u.created_at,
+    c.state as address_state, c.reason as address_reason, c.consent, u.preferred_channel, c.changed_at
 from gateway.contacts c join gateway.users u on u.id = c.user_id
+cross join lateral (
+    select min(p.verified_at) as verified_at, max(p.sent_at) as sent_at,
+        bool_or(p.verified_at is null and p.expires_at > now()) as waiting
+    from gateway.verifications p where p.user_id = c.user_id and p.address_key = c.address_key
+) v
 where c.channel = 'email' and c.address is not null;
+
+-- Whom a text means: an id, else an external id; null for nobody.
+create or replace function {publish}.person_id(ref text) returns uuid
+language sql stable parallel safe security definer set search_path = pg_catalog, pg_temp as $$
+    select coalesce(
+        (select u.id from gateway.users u where u.id =
+            case when $1 ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then $1::uuid end),
+        (select u.id from gateway.users u where u.external_id = $1))
+$$;
 
 create or replace view {publish}.test_messages as
 select id, address, user_name, template, requested_at from gateway.test_messages;
 
-grant select on {publish}.users, {publish}.contacts
+grant select on {publish}.people, {publish}.contacts
     to nurture_gateway, nurture_controller, nurture_email, nurture_telegram, nurture_scoring;
-grant select on {publish}.user_email_preferences to nurture_controller, nurture_email;
 grant select on {publish}.test_messages to nurture_email;
 
 -- Updates of the bot that came over HTTP, a page a moment.

@@ -261,7 +261,7 @@ select e.id as enrolment_id, e.user_id, u.external_id, u.first_name, e.sequence_
     coalesce(e.channel, d.channel) as channel, e.next_at, e.started_at
 from {publish}.enrolments e
 left join users u on u.id = e.user_id
-left join {publish}.message_deliveries d on d.id = e.last_delivery_id
+left join {publish}.deliveries d on d.id = e.last_delivery_id
 where e.state = 'active' and e.id < $1
     and ($3::text is null or e.sequence_type = $3) and ($4::uuid is null or e.user_id = $4)
 order by e.id desc limit $2
@@ -280,7 +280,7 @@ where type = $1 and ($2::int is null or version = $2) order by version desc limi
 select d.id, d.user_id, d.enrolment_id, d.sequence_type, d.message_step, d.channel, d.delivery_status, d.status_detail,
     d.recipient_address, d.subject, d.scheduled_at, d.sent_at, d.delivered_at, d.opened_at, d.clicked_at, d.failed_at,
     d.failure_reason, d.attempt_count, d.round, d.created_at
-from {publish}.message_deliveries d
+from {publish}.deliveries d
 where d.id < $1 and ($3::uuid is null or d.user_id = $3) and ($4::text is null or d.status_detail = $4)
     and ($5::text is null or d.sequence_type = $5) and ($6::text is null or d.channel = $6)
     and ($7::timestamptz is null or d.created_at >= $7)
@@ -288,7 +288,7 @@ order by d.id desc limit $2
 
 -- name: show_delivery
 -- One delivery.
-select to_jsonb(d) as delivery from {publish}.message_deliveries d where d.id = $1
+select to_jsonb(d) as delivery from {publish}.deliveries d where d.id = $1
 
 -- name: delivery_events
 -- Its timeline.
@@ -315,7 +315,7 @@ select room from {publish}.dead_letters where id = $1
 
 -- name: why_person
 -- What planning would read of this person now.
-select id, external_id, first_name, timezone, locale, preferred_channel, preferred_time from {publish}.users where id = $1
+select id, external_id, first_name, timezone, locale, preferred_channel, preferred_time from {publish}.people where id = $1
 
 -- name: why_contacts
 -- How they may be reached.
@@ -323,7 +323,7 @@ select channel, state, reason, consent, changed_at from {publish}.contacts where
 
 -- name: why_scores
 -- What their answers say.
-select score_type, score from {publish}.engagement_scores where user_id = $1
+select score_type, score from {publish}.engagement_details where user_id = $1
 
 -- name: why_enrolments
 -- Where they stand.
@@ -334,7 +334,7 @@ from {publish}.enrolments where user_id = $1 and ($2::text is null or sequence_t
 -- Each decision with its verdict after a failure, newest first.
 select d.id, d.sequence_type, d.message_step, d.channel, d.status_detail, d.failure_reason, d.variant, d.tier, d.scheduled_at,
        w.decision, w.fallback
-from {publish}.message_deliveries d join {publish}.delivery_decisions w on w.delivery_id = d.id
+from {publish}.deliveries d join {publish}.delivery_decisions w on w.delivery_id = d.id
 where d.user_id = $1 and ($2::text is null or d.sequence_type = $2) order by d.id desc limit $3
 
 -- name: known_events
@@ -354,5 +354,5 @@ select k.kind as score_type,
 from unnest(array['overall', 'email', 'telegram', 'attendance', 'commitment']) with ordinality as k(kind, place)
 join {publish}.engagement_means m on m.kind = k.kind
 left join {publish}.engagement_states s on s.user_id = $1 and s.kind = k.kind
-left join {publish}.engagement_scores e on e.user_id = $1 and e.score_type = k.kind
+left join {publish}.engagement_details e on e.user_id = $1 and e.score_type = k.kind
 order by k.place

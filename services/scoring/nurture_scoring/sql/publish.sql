@@ -60,8 +60,8 @@ left join scoring.means m on m.kind = k.part
 group by k.kind;
 
 -- Scores as of the last thing that is known of each person, with what they are made from: R and N as of then, the mean
--- rate, how many messages or events, the last five answers.
-create or replace view {publish}.engagement_scores as
+-- rate, how many messages or events, the last five answers. For our own services, with ids as uuid.
+create or replace view {publish}.engagement_details as
 select md5(s.user_id::text || ':' || s.kind)::uuid as id, s.user_id, s.kind as score_type,
     (case when s.blocked then 0
         else {publish}.engagement_score_at(s.r, s.n, m.r, m.n, p.updated_at) end)::numeric(5,2) as score,
@@ -106,10 +106,26 @@ join scoring.states p on p.user_id = s.user_id
 cross join lateral (select case s.kind when 'attendance' then array['attended', 'missed']
     else array['commitment_made', 'commitment_kept'] end as events) k;
 
+-- The same for everybody's SQL: the id of a person is text.
+create or replace view {publish}.engagement_scores as
+select d.id, d.user_id::text as user_id, d.score_type, d.score, d.factors, d.calculated_at, d.valid_until
+from {publish}.engagement_details d;
+
+-- One score by the clock of now, decay included: what GET /admin/api/users/{id}/scores answers. Null for nobody, and for a
+-- type that there is not.
+create or replace function {publish}.calculate_engagement_score(user_id text, score_type text) returns numeric
+language sql stable parallel safe security definer set search_path = pg_catalog, pg_temp as $$
+    select case when s.blocked then 0 else {publish}.engagement_score_at(s.r, s.n, m.r, m.n, {publish}.business_now()) end
+    from (select {publish}.person_id($1) as id) p
+    join {publish}.engagement_means m on m.kind = $2
+    left join {publish}.engagement_states s on s.user_id = p.id and s.kind = m.kind
+    where p.id is not null
+$$;
+
 -- What people did elsewhere.
 create or replace view {publish}.engagement_events as
 select event_id, user_id, event, at from scoring.external_events;
 
-grant select on {publish}.engagement_states, {publish}.engagement_means, {publish}.engagement_scores
+grant select on {publish}.engagement_states, {publish}.engagement_means, {publish}.engagement_details
     to nurture_gateway, nurture_controller;
 grant select on {publish}.engagement_events to nurture_gateway;

@@ -9,7 +9,7 @@ with meant as materialized (
     from unnest($1::uuid[]) as w(id)
     left join lateral (select m.user_id, m.channel from message_credits m where m.delivery_id = w.id limit 1) c on true
     left join lateral (
-        select m.user_id, m.channel from {publish}.message_deliveries m where m.id = w.id and c.user_id is null limit 1
+        select m.user_id, m.channel from {publish}.deliveries m where m.id = w.id and c.user_id is null limit 1
     ) d on true
 ), held as (
     insert into states (user_id) select distinct user_id from meant where user_id is not null order by user_id
@@ -81,8 +81,8 @@ on conflict (user_id) do update set
 
 -- name: find_people
 -- Who is meant, by id or external id; nobody for what is unknown here. Subselects, each by its own index.
-select coalesce((select u.id from {publish}.users u where u.id = w.id),
-    (select u.id from {publish}.users u where u.external_id = w.external_id)) as user_id
+select coalesce((select u.id from {publish}.people u where u.id = w.id),
+    (select u.id from {publish}.people u where u.external_id = w.external_id)) as user_id
 from unnest($1::uuid[], $2::text[]) with ordinality as w(id, external_id, place) order by w.place
 
 -- name: keep_events

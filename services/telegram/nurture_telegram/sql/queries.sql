@@ -168,7 +168,7 @@ select hash, chat_id from used_tokens where hash = any($1::bytea[])
 
 -- name: people_known
 -- A token may outlive its person.
-select id from {publish}.users where id = any($1::uuid[])
+select id from {publish}.people where id = any($1::uuid[])
 
 -- name: chats_known
 -- Whose chats these are, by the later word of a link and an import; their state; the message last sent to them.
