@@ -54,7 +54,7 @@ def _email(haste: Haste) -> None:
         sender.TOTAL_SECONDS = haste.call
         _default(_module("nurture_email.resend").Resend.__init__, total=haste.call)
     if haste.margin is not None:
-        sender.LEASE_MARGIN = haste.margin
+        _module("nurture_chassis.sending").LEASE_MARGIN = haste.margin
     if haste.key_lifetime is not None:
         attempts.KEY_LIFETIME = timedelta(seconds=haste.key_lifetime)
 
@@ -67,7 +67,7 @@ def _telegram(haste: Haste) -> None:
         _default(sender.Sender.__init__, call_seconds=haste.call)
         _default(_module("nurture_telegram.bot_api").BotApi.__init__, total=haste.call)
     if haste.margin is not None:
-        sender.LEASE_MARGIN = haste.margin
+        _module("nurture_chassis.sending").LEASE_MARGIN = haste.margin
 
 
 def _controller(haste: Haste) -> None:

@@ -28,7 +28,7 @@ def seconds(system: System, channel: str, distinct: str) -> list[float]:
 
 
 def test_two_email_replicas_share_one_limit(data_dir: Path, tmp_path: Path) -> None:
-    with running(data_dir, "--replicas", "email=2", env={"SANDBOX_RATE_LIMIT": "3"}) as system:
+    with running(data_dir, "--replicas", "email=2", env={"SANDBOX_RATE_LIMIT": "8"}) as system:
         file = tmp_path / "people.csv"
         file.write_text(
             "external_id,first_name,email\n" + "".join(f"p{n},P{n},p{n}+ignore@example.test\n" for n in range(3000))
@@ -38,8 +38,9 @@ def test_two_email_replicas_share_one_limit(data_dir: Path, tmp_path: Path) -> N
         system.quiet(3000)
         ledger = system.ledger()
         assert (ledger["messages"], ledger["repeats"]) == (3000, 0)
-        # A slot is taken before a call; what the network does between may bring one call into the next second.
-        assert busiest_second(seconds(system, "email", "idempotency_key")) <= 3 + 1
+        # Calls leave within a tenth of a second of their slots, and a tenth of the rate is kept back for that. The ledger
+        # is written after the provider's own work, which may bring one more into the second.
+        assert busiest_second(seconds(system, "email", "idempotency_key")) <= 8 + 1
 
 
 def test_two_telegram_replicas_share_one_limit_and_one_polls(data_dir: Path, tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ class Room:
         self.api = BotApi(Secret(TOKEN), url, concurrency=8, total=options.get("call_seconds", 35.0))
         self.inbox = Inbox(database, self.outbox, TOKENS, Clock(), BOT_ID)
         self.pace = Pace(database, "telegram", rate)
-        self.speaker = Speaker(self.api, self.store, 1 / rate)
+        self.speaker = Speaker(self.api, self.pace)
         self.told: list[Effects] = []
         self.heard = asyncio.Event()
         self.woken = 0

@@ -1,6 +1,26 @@
 """One pace per provider account, shared by all replicas through one row. The order is always slot, claim, call."""
 
+import asyncio
+import time
+from typing import NamedTuple
+
 from nurture_chassis.database import Database
+
+SLOT_LIFE = 0.1
+"""Seconds after which a slot has passed: calls that gather behind a stall must not leave together."""
+KEPT_BACK = 0.9
+"""Share of the limit that is used: what leaves up to SLOT_LIFE late still fits into every second."""
+
+
+class Slot(NamedTuple):
+    """When to call, and until when that still is this slot, by `time.monotonic`."""
+
+    at: float
+    until: float
+
+    @property
+    def passed(self) -> bool:
+        return time.monotonic() > self.until
 
 
 class Pace:
@@ -11,14 +31,47 @@ class Pace:
         self._account = account
         self._interval = 1 / per_second
         self._agreed = False
+        self._usual = 0.0
 
-    async def reserve(self) -> float:
-        """Take the next slot; returns the real seconds to wait until it comes."""
+    async def slots(self, count: int = 1, *, after: float = 0.0) -> list[Slot]:
+        """Take the next `count` slots, the first not before `after` real seconds from now."""
         if not self._agreed:
             # The row outlives us and may hold another limit: ours counts until the provider states one.
             await self._database.execute("pace_follow", self._account, self._interval)
             self._agreed = True
-        return await self._database.fetchval("pace_reserve", self._account, self._interval)
+        while True:
+            asked = time.monotonic()
+            wait, step = await self._database.fetchrow(  # type: ignore[misc]
+                "pace_reserve", self._account, self._interval, count, 1 / KEPT_BACK, after
+            )
+            answered = time.monotonic()
+            # The answer took that much longer than usual, which may all have been its way back: the slots are older by it.
+            late = max(0.0, answered - asked - self._usual)
+            if late <= SLOT_LIFE:
+                self._usual = min(self._usual or SLOT_LIFE, answered - asked)
+                return [
+                    Slot(answered + wait + n * step, answered + wait + n * step + SLOT_LIFE - late)
+                    for n in range(count)
+                ]
+            # A process that stood still, or a database that has become slow: after a few losses that is what is usual.
+            self._usual = min(answered - asked, 2 * self._usual + 0.01)
+
+    async def slot(self, *, after: float = 0.0) -> Slot:
+        """Take the next slot."""
+        (slot,) = await self.slots(after=after)
+        return slot
+
+    async def wait(self, slot: Slot, deadline: float) -> bool:
+        """Wait for the slot, or for another where it has passed already. False: none comes before `deadline` (monotonic).
+
+        After True the call has to begin at once, without another await.
+        """
+        while slot.at <= deadline:
+            await asyncio.sleep(max(0.0, slot.at - time.monotonic()))
+            if not slot.passed:
+                return time.monotonic() <= deadline
+            slot = await self.slot()
+        return False
 
     async def follow(self, per_second: float) -> None:
         """Adopt the limit that the provider states in its headers; a repeated statement costs nothing."""

@@ -6,7 +6,7 @@ under the same key. Any number of senders may run.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
@@ -15,10 +15,10 @@ import structlog
 from msgspec.structs import replace
 from nurture_chassis.clock import Clock
 from nurture_chassis.database import UNREACHABLE
-from nurture_chassis.pace import Pace
+from nurture_chassis.pace import SLOT_LIFE, Pace, Slot
+from nurture_chassis.sending import LEASE_SECONDS, SHORT_WAIT, Meter, insist, latest_start
 from nurture_contracts.base import Message
 from nurture_contracts.events import EmailsSettled, TestEmailsProgressed
-from prometheus_client import Counter, Gauge, Histogram
 
 from nurture_email.attempts import Claim, Limits, Next, Result, Retry, Settle, before_call, decide
 from nurture_email.observations import progress_of_test, settlement
@@ -28,16 +28,10 @@ from nurture_email.store import FULL, Store, Taken
 from nurture_email.verdicts import park_seconds
 
 log = structlog.get_logger()
-CALLS = Counter("nurture_email_calls", "Requests to the provider, by what became of them", ["verdict"])
-CALL_SECONDS = Histogram("nurture_email_call_seconds", "How long the provider took to answer")
-SETTLED = Counter("nurture_email_settled", "Deliveries settled, by outcome", ["outcome"])
-PARKED = Gauge("nurture_email_parked", "1 while the provider refuses the account")
+METER = Meter("email")
 
-LEASE_SECONDS = 60.0
-LEASE_MARGIN = 10.0
-SHORT_WAIT = 1.0
 CONTENDED_WAIT = 0.05
-_SETTLE_AGAIN = (0.1, 0.5, 2.0, 5.0)
+LONGEST_LEAD = 1.0
 
 
 class Provider(Protocol):
@@ -72,7 +66,8 @@ class Sender:
         self._limits = limits
         self._lease = lease
         self._flight: set[asyncio.Task[None]] = set()
-        self._slot: float | None = None
+        self._slot: Slot | None = None
+        self._preparing = 0.0
         self._more = False
         self._parked = False
         self.wake: Callable[[], None] = lambda: None
@@ -89,11 +84,12 @@ class Sender:
                 return look.parked
             if not look.work:
                 return False
-        wait = await self._wait_for_slot()
+        slot = await self._next_slot()
+        wait = slot.at - self._lead - time.monotonic()
         if wait > SHORT_WAIT:
             self._more = False
             return wait
-        await asyncio.sleep(wait)
+        await asyncio.sleep(max(0.0, wait))
         taken_at = time.monotonic()
         taken = await self._store.claim_next(self._lease, self._clock.now(), self._settings)
         if taken is None:
@@ -102,13 +98,18 @@ class Sender:
             return CONTENDED_WAIT if contended else True
         self._slot = None
         self._more = len(taken.claim.members) >= FULL
-        self._start(self._attempt(taken, taken_at))
+        self._start(self._attempt(taken, taken_at, slot))
         return True
 
-    async def _wait_for_slot(self) -> float:
-        if self._slot is None:
-            self._slot = time.monotonic() + await self._pace.reserve()
-        return max(0.0, self._slot - time.monotonic())
+    async def _next_slot(self) -> Slot:
+        if self._slot is None or self._slot.passed:
+            self._slot = await self._pace.slot(after=self._lead)
+        return self._slot
+
+    @property
+    def _lead(self) -> float:
+        """Seconds before its slot that a claim is taken: none, unless preparing takes a good part of a slot's life."""
+        return min(LONGEST_LEAD, max(0.0, self._preparing - SLOT_LIFE / 2))
 
     def _start(self, attempt: Awaitable[None]) -> None:
         task = asyncio.ensure_future(attempt)
@@ -130,7 +131,7 @@ class Sender:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
 
-    async def _attempt(self, taken: Taken, taken_at: float) -> None:
+    async def _attempt(self, taken: Taken, taken_at: float, slot: Slot) -> None:
         step = before_call(taken.claim, taken.fresh, taken.now)
         if isinstance(step, Settle):
             await self._end(taken.claim, step)
@@ -141,14 +142,22 @@ class Sender:
         if isinstance(step, Settle):
             await self._end(claim, step)
             return
-        await self._store.keep_links({id: url for mail in mails.values() for id, url in mail.links.items()})
-        if time.monotonic() - taken_at > self._lease - TOTAL_SECONDS - LEASE_MARGIN:
-            # Another may hold the claim before this call would end, so it does not begin.
+        if not await self._may_begin(mails, taken_at, slot):
+            # Certainly not sent, so what is known of it stays what it was.
             await self._end(claim, Retry(wait=0.0, may_have_arrived=claim.may_have_arrived))
             return
         reply = await self._call(claim, mails)
         now = taken.now + timedelta(seconds=time.monotonic() - taken_at)
         await self._end(claim, await self._judge(claim, list(mails), reply, now))
+
+    async def _may_begin(self, mails: Mapping[UUID, Mail], taken_at: float, slot: Slot) -> bool:
+        """Whether the call may begin at once: its links are stored, its slot has come, and there is enough lease left."""
+        try:
+            await self._store.keep_links({id: url for mail in mails.values() for id, url in mail.links.items()})
+            self._preparing += ((time.monotonic() - taken_at) - self._preparing) / 4
+            return await self._pace.wait(slot, latest_start(taken_at, self._lease, TOTAL_SECONDS))
+        except UNREACHABLE:
+            return False
 
     def _render(
         self, messages: Sequence[Outbound], settings: RenderSettings
@@ -164,10 +173,10 @@ class Sender:
         return mails, failed
 
     async def _call(self, claim: Claim, mails: dict[UUID, Mail]) -> Reply:
-        with CALL_SECONDS.time():
+        with METER.call_seconds.time():
             reply = await self._provider.send(str(claim.id), list(mails.values()))
         verdict = reply.verdict
-        CALLS.labels(verdict.then or verdict.kind).inc()
+        METER.calls.labels(verdict.then or verdict.kind).inc()
         if verdict.kind != "accepted":
             log.warning(
                 "email.call",
@@ -211,25 +220,15 @@ class Sender:
 
     def _mark_parked(self, parked: bool) -> None:
         self._parked = parked
-        PARKED.set(1 if parked else 0)
+        METER.parked.set(1 if parked else 0)
 
     async def _end(self, claim: Claim, following: Next) -> None:
-        """Write down what follows, trying again while the database is away and the lease lasts."""
-        ours = False
-        for wait in (*_SETTLE_AGAIN, None):
-            try:
-                ours = await self._write(claim, following)
-            except UNREACHABLE:
-                if wait is None:
-                    raise
-                await asyncio.sleep(wait)
-            else:
-                break
-        if not ours:
+        """Write down what follows."""
+        if not await insist(lambda: self._write(claim, following)):
             log.warning("email.fence_lost", claim_id=str(claim.id), fence=claim.fence)
         elif isinstance(following, Settle):
             for result in following.results.values():
-                SETTLED.labels(result.outcome).inc()
+                METER.settled.labels(result.outcome).inc()
 
     async def _write(self, claim: Claim, following: Next) -> bool:
         if isinstance(following, Retry):

@@ -51,7 +51,7 @@ def build() -> Service:
         wake = sender.wake = service.tick("telegram-sender", sender.tick, every=1.0).wake
         service.on_stop.append(sender.finish)
         if config.telegram_updates != "off":
-            speaker = Speaker(api, store, 1 / config.telegram_rate_limit)
+            speaker = Speaker(api, pace)
             tell = speaker.tell
             service.on_stop.append(speaker.finish)
         if config.telegram_updates == "poll":

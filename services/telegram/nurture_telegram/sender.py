@@ -14,8 +14,8 @@ from typing import Protocol
 import structlog
 from nurture_chassis.clock import Clock
 from nurture_chassis.database import UNREACHABLE
-from nurture_chassis.pace import Pace
-from prometheus_client import Counter, Gauge, Histogram
+from nurture_chassis.pace import Pace, Slot
+from nurture_chassis.sending import LEASE_SECONDS, SHORT_WAIT, Meter, insist, latest_start
 
 from nurture_telegram.attempts import PARKED, Again, Claim, Settle, decide
 from nurture_telegram.bot_api import TOTAL_SECONDS
@@ -24,22 +24,11 @@ from nurture_telegram.store import Ended, Store, Volley
 from nurture_telegram.verdicts import Answer, Verdict, read
 
 log = structlog.get_logger()
-CALLS = Counter("nurture_telegram_calls", "Messages handed to the Bot API, by what became of them", ["verdict"])
-CALL_SECONDS = Histogram("nurture_telegram_call_seconds", "How long the Bot API took to answer")
-SETTLED = Counter("nurture_telegram_settled", "Attempts settled, by outcome", ["outcome"])
-PARKED_GAUGE = Gauge("nurture_telegram_parked", "1 while Telegram refuses the bot")
+METER = Meter("telegram")
 
-LEASE_SECONDS = 60.0
-LEASE_MARGIN = 10.0
-SHORT_WAIT = 1.0
-SLOT_LIFE = 0.1
-"""Seconds after which a slot has passed: calls that gather behind a stall must not leave together."""
-KEPT_BACK = 0.9
-"""Share of the rate that is used: what leaves up to SLOT_LIFE late still fits into every second."""
 SLOTS_SECONDS = 5.0
 PARTIAL_SECONDS = 2.0
 HOLD_CAP = 30.0
-_SETTLE_AGAIN = (0.1, 0.5, 2.0, 5.0)
 
 
 class Provider(Protocol):
@@ -69,13 +58,12 @@ class Sender:
         self._provider = provider
         self._renderer = renderer
         self._clock = clock
-        # Every slot of a volley has to come while there is enough of its lease left.
+        # Every slot of a volley has to come soon enough after its claim.
         self._concurrency = min(concurrency, max(1, int(rate * SLOTS_SECONDS)))
-        self._interval = 1 / (rate * KEPT_BACK)
         self._lease = lease
         self._call_seconds = call_seconds
         self._ended: list[Ended] = []
-        self._slots: list[float] = []
+        self._slots: list[Slot] = []
         self._flight: asyncio.Task[None] | None = None
         self._more = False
         self._parked = False
@@ -119,14 +107,11 @@ class Sender:
         return False
 
     async def _wait_for_slots(self, wanted: int) -> float:
-        # A slot that was paid for is used, unless it is so old that a pause may have been asked for since.
-        now = time.monotonic()
-        self._slots = [slot for slot in self._slots if slot > now - SLOT_LIFE]
+        # A slot that was paid for is used, unless it has passed meanwhile.
+        self._slots = [slot for slot in self._slots if not slot.passed]
         if (lacking := wanted - len(self._slots)) > 0:
-            wait = await self._store.reserve(lacking, self._interval)
-            first = time.monotonic() + wait
-            self._slots += [first + number * self._interval for number in range(lacking)]
-        return max(0.0, self._slots[0] - time.monotonic())
+            self._slots += await self._pace.slots(lacking)
+        return max(0.0, self._slots[0].at - time.monotonic())
 
     def _landed(self, task: asyncio.Task[None]) -> None:
         self._flight = None
@@ -134,22 +119,23 @@ class Sender:
             log.error("telegram.volley_failed", error=type(error).__name__, exc_info=error)
         self.wake()
 
-    async def _fly(self, volley: Volley, slots: Sequence[float], taken_at: float) -> None:
+    async def _fly(self, volley: Volley, slots: Sequence[Slot], taken_at: float) -> None:
         ready = self._rendered(volley)
         try:
             await self._store.keep_links({id: url for _, text in ready for id, url in text.links.items()})
-        except UNREACHABLE:
+        except BaseException:
             self._ended += [Ended(claim, Again()) for claim, _ in ready]
             raise
-        deadline = taken_at + self._lease - self._call_seconds - LEASE_MARGIN
-        flying = {
-            asyncio.create_task(self._call(claim, text, slot, deadline))
+        deadline = latest_start(taken_at, self._lease, self._call_seconds)
+        claims = {
+            asyncio.create_task(self._call(claim, text, slot, deadline)): claim
             for (claim, text), slot in zip(ready, slots, strict=False)
         }
+        flying = set(claims)
         try:
             while flying:
                 done, flying = await asyncio.wait(flying, timeout=PARTIAL_SECONDS)
-                self._ended += [task.result() for task in done]
+                self._ended += [_end(task, claims[task]) for task in done]
                 if flying and self._ended:
                     # One slow answer does not keep the others' ends from being known.
                     with contextlib.suppress(*UNREACHABLE):
@@ -172,20 +158,17 @@ class Sender:
                 self._ended.append(Ended(claim, Settle(outcome="rejected", reason="unrenderable")))
         return ready
 
-    async def _call(self, claim: Claim, text: Text, slot: float, deadline: float) -> Ended:
-        while (early := slot - time.monotonic()) > 0 or early < -SLOT_LIFE:
-            if early < 0:
-                slot = time.monotonic() + await self._store.reserve(1, self._interval)
-            await asyncio.sleep(max(0.0, min(slot, deadline + 0.01) - time.monotonic()))
-            if time.monotonic() > deadline:
-                break
-        if time.monotonic() > deadline:
-            # The lease might end before this call does, so it does not begin.
+    async def _call(self, claim: Claim, text: Text, slot: Slot, deadline: float) -> Ended:
+        try:
+            begins = await self._pace.wait(slot, deadline)
+        except UNREACHABLE:
+            begins = False
+        if not begins:
             return Ended(claim, Again())
-        with CALL_SECONDS.time():
+        with METER.call_seconds.time():
             answer = await self._provider.send(text, plain=claim.plain)
         verdict = read(answer)
-        CALLS.labels(verdict.then or verdict.kind).inc()
+        METER.calls.labels(verdict.then or verdict.kind).inc()
         if verdict.kind != "accepted":
             log.warning(
                 "telegram.call",
@@ -222,7 +205,7 @@ class Sender:
 
     def _mark_parked(self, parked: bool) -> None:
         self._parked = parked
-        PARKED_GAUGE.set(1 if parked else 0)
+        METER.parked.set(1 if parked else 0)
 
     async def _settle(self) -> None:
         """Write down what has ended, apart from any claim."""
@@ -233,7 +216,7 @@ class Sender:
     def _settled(self, ended: Sequence[Ended]) -> None:
         self._ended = self._ended[len(ended) :]
         for end in ended:
-            SETTLED.labels(end.following.outcome if isinstance(end.following, Settle) else "again").inc()
+            METER.settled.labels(end.following.outcome if isinstance(end.following, Settle) else "again").inc()
 
     async def finish(self, seconds: float = TOTAL_SECONDS + 5) -> None:
         """Let the volley under way end and settle it; what is left after `seconds` becomes unknown with its lease."""
@@ -242,12 +225,15 @@ class Sender:
             if self._flight is not None:
                 self._flight.cancel()
                 await asyncio.gather(self._flight, return_exceptions=True)
-        for wait in (*_SETTLE_AGAIN, None):
-            try:
-                return await self._settle()
-            except UNREACHABLE:
-                if wait is None:
-                    log.error("telegram.not_settled", deliveries=len(self._ended))
-                    return None
-                await asyncio.sleep(wait)
-        return None
+        try:
+            await insist(self._settle)
+        except UNREACHABLE:
+            log.error("telegram.not_settled", deliveries=len(self._ended))
+
+
+def _end(task: asyncio.Task[Ended], claim: Claim) -> Ended:
+    """How a call ended; one that broke in our own hands may have left."""
+    if (error := task.exception()) is None:
+        return task.result()
+    log.error("telegram.call_failed", delivery_id=str(claim.delivery_id), exc_info=error)
+    return Ended(claim, Settle(outcome="unknown", reason="call_failed"))

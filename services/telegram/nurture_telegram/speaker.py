@@ -1,14 +1,15 @@
 """Short answers to people, outside of any sequence: tried once, never waited for."""
 
 import asyncio
+import time
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
 import structlog
 from nurture_chassis.database import UNREACHABLE
+from nurture_chassis.pace import Pace
 
 from nurture_telegram.conversations import Effects, Reply
-from nurture_telegram.store import Store
 from nurture_telegram.verdicts import Answer, read
 
 log = structlog.get_logger()
@@ -25,10 +26,9 @@ class Voice(Protocol):
 class Speaker:
     """Says what updates left to say; replies take their slots of the bot's pace as every message does."""
 
-    def __init__(self, voice: Voice, store: Store, interval: float) -> None:
+    def __init__(self, voice: Voice, pace: Pace) -> None:
         self._voice = voice
-        self._store = store
-        self._interval = interval
+        self._pace = pace
         self._flight: set[asyncio.Task[None]] = set()
 
     def tell(self, effects: Effects) -> None:
@@ -48,14 +48,14 @@ class Speaker:
         await self._voice.answer_press(callback_id)
 
     async def _reply(self, reply: Reply) -> None:
+        deadline = time.monotonic() + PATIENCE
         try:
-            wait = await self._store.reserve(1, self._interval)
+            in_time = await self._pace.wait(await self._pace.slot(), deadline)
         except UNREACHABLE:
-            wait = 0.0
-        if wait > PATIENCE:
-            log.info("telegram.reply_dropped", wait=round(wait))
+            in_time = True
+        if not in_time:
+            log.info("telegram.reply_dropped")
             return
-        await asyncio.sleep(wait)
         verdict = read(await self._voice.say(reply.chat_id, reply.text))
         if verdict.kind != "accepted":
             log.info("telegram.reply_not_sent", verdict=verdict.kind, reason=verdict.reason)

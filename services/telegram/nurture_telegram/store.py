@@ -59,10 +59,6 @@ class Store:
         row = await self._database.fetchrow("look", ACCOUNT, most)
         return Look(row["due"], row["parked"]) if row else Look(0, None)
 
-    async def reserve(self, slots: int, interval: float) -> float:
-        """Take the next `slots` slots of the bot's pace, `interval` seconds apart; returns the wait until the first."""
-        return await self._database.fetchval("slots_reserve", ACCOUNT, interval, slots)
-
     async def turn(self, ended: Sequence[Ended], most: int, lease: float, now: datetime) -> Volley:
         """One transaction: the last volley's ends, and the next volley marked as being sent before anything is.
 

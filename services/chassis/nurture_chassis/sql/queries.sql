@@ -34,12 +34,15 @@ values ($1, $2, $3, $4, $5, $6) on conflict (id) do nothing
 update dead_letters set replayed_at = now() where replayed_at is null and id = any($1::uuid[]) returning id, subject, payload, headers
 
 -- name: pace_reserve
--- One slot for all replicas: no burst, database clock. Returns the seconds to wait for it.
-insert into pace as p (account, next_at, interval_seconds) values ($1, clock_timestamp() + make_interval(secs => $2), $2)
+-- $3 slots in a row for all replicas: no burst, database clock, $4 intervals apart, the first not before $5 seconds from now.
+-- Returns the seconds until the first, and from each to the next.
+insert into pace as p (account, next_at, interval_seconds)
+values ($1, clock_timestamp() + make_interval(secs => $5::float8 + $2::float8 * $4::float8 * $3::int), $2::float8)
 on conflict (account) do update
-set next_at = greatest(p.next_at, clock_timestamp(), coalesce(p.parked_until, clock_timestamp()))
-    + make_interval(secs => p.interval_seconds)
-returning greatest(0, extract(epoch from next_at - make_interval(secs => interval_seconds) - clock_timestamp()))::float8
+set next_at = greatest(p.next_at, clock_timestamp() + make_interval(secs => $5), coalesce(p.parked_until, clock_timestamp()))
+    + make_interval(secs => p.interval_seconds * $4 * $3)
+returning greatest(0, extract(epoch from next_at - make_interval(secs => interval_seconds * $4 * $3) - clock_timestamp()))::float8
+    as wait, interval_seconds * $4 as step
 
 -- name: pace_follow
 -- The provider states its own limit; only a change writes.

@@ -15,16 +15,6 @@ select (select count(*) from (select from claims where state = 'waiting' and nex
     (select extract(epoch from parked_until - clock_timestamp())::float8 from pace
      where account = $1 and parked_until > clock_timestamp()) as parked
 
--- name: slots_reserve
--- $3 slots in a row for one volley, for all replicas, no burst. Returns the seconds to wait for the first.
-insert into pace as p (account, next_at, interval_seconds)
-values ($1, clock_timestamp() + make_interval(secs => $2::float8 * $3::int), $2::float8)
-on conflict (account) do update
-set interval_seconds = excluded.interval_seconds,
-    next_at = greatest(p.next_at, clock_timestamp(), coalesce(p.parked_until, clock_timestamp()))
-        + make_interval(secs => $2::float8 * $3::int)
-returning greatest(0, extract(epoch from next_at - make_interval(secs => $2::float8 * $3::int) - clock_timestamp()))::float8
-
 -- name: claim_volley
 -- One statement, so one snapshot: what is due, with consent checked as the rule; one message a chat, and only chats
 -- whose own pace allows it (the upsert's row lock decides between replicas). Those that fell out are settled here.
