@@ -8,6 +8,8 @@ import asyncio
 import contextlib
 import secrets
 import shutil
+import signal
+import subprocess
 import tempfile
 import threading
 from collections.abc import Coroutine, Iterator
@@ -95,24 +97,92 @@ def embedded_postgres(settings: dict[str, str] | None = None) -> Iterator[Cluste
         shutil.rmtree(folder, ignore_errors=True)
 
 
+class NatsServer:
+    """A JetStream server that a test may kill, stop, freeze, wipe or set back. Its port stays."""
+
+    def __init__(self, folder: Path, port: int, monitor: int) -> None:
+        self.url = nats.url(port)
+        self.port = port
+        self.store = folder / "store"
+        self._folder = folder
+        self._spec = nats.spec(folder, port, monitor)
+        self._running = contextlib.ExitStack()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Raises NeverReady."""
+        self.process = self._running.enter_context(servers.running(self._spec, self._folder / "nats.log"))
+
+    def stop(self) -> None:
+        """As an operator does, or not at all if it is down."""
+        self.thaw()
+        self._running.close()
+        self.process = None
+
+    def kill(self) -> None:
+        """kill -9."""
+        assert self.process
+        self.process.kill()
+        self.process.wait()
+        self.stop()
+
+    def freeze(self) -> None:
+        assert self.process
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        if self.process:
+            self.process.send_signal(signal.SIGCONT)
+
+    def wiped(self) -> None:
+        """Killed; back with nothing in its store."""
+        self.kill()
+        shutil.rmtree(self.store)
+        self.start()
+
+    def copy(self) -> Path:
+        """Stopped, its store copied, started again."""
+        self.stop()
+        place = Path(tempfile.mkdtemp(dir=self._folder)) / "store"
+        shutil.copytree(self.store, place)
+        self.start()
+        return place
+
+    def set_back(self, copy: Path) -> None:
+        """Killed; back with an older copy of its store."""
+        self.kill()
+        shutil.rmtree(self.store)
+        shutil.copytree(copy, self.store)
+        self.start()
+
+
 @contextlib.contextmanager
-def embedded_nats() -> Iterator[str]:
-    """A fresh server with JetStream (about 50 ms). Gives its address."""
+def nats_server() -> Iterator[NatsServer]:
+    """A fresh server with JetStream (about 50 ms)."""
     folder = Path(tempfile.mkdtemp(prefix="nurture-test-"))
     try:
-        with contextlib.ExitStack() as stack:
-            for attempt in range(1, _ATTEMPTS + 1):
-                port = free_port()
-                monitor = free_port({port})
-                try:
-                    stack.enter_context(servers.running(nats.spec(folder, port, monitor), folder / "nats.log"))
-                    break
-                except servers.NeverReady:
-                    if attempt == _ATTEMPTS:
-                        raise
-            yield nats.url(port)
+        for attempt in range(1, _ATTEMPTS + 1):
+            port = free_port()
+            server = NatsServer(folder, port, free_port({port}))
+            try:
+                server.start()
+                break
+            except servers.NeverReady:
+                if attempt == _ATTEMPTS:
+                    raise
+        try:
+            yield server
+        finally:
+            server.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def embedded_nats() -> Iterator[str]:
+    """The address of a fresh server."""
+    with nats_server() as server:
+        yield server.url
 
 
 def apart(work: Coroutine[Any, Any, Any]) -> Any:

@@ -40,7 +40,7 @@ def play() -> Iterator[Callable[..., None]]:
                 service.bus.hear("telegram-send", hear)
 
                 async def make() -> None:
-                    await topology.ensure(service.bus, 1, {})
+                    await topology.ensure(service.bus)
 
                 service.before_hearing.append(make)
                 serving = asyncio.create_task(service.serve())
@@ -120,6 +120,8 @@ def test_what_a_writer_could_not_publish_is_swept_by_the_relay(play: Callable[..
 
 class _Mute:
     """A bus that has gone away."""
+
+    connected = True
 
     async def publish(self, *_: Any) -> None:
         raise ConnectionError

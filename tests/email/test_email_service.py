@@ -47,7 +47,7 @@ async def _declare(url: str) -> None:
     bus = Bus(url, "test", Database(settings, "email", Queries("", "public")))
     await bus.connect()
     await bus.broker.start()
-    await ensure(bus, 1, {})
+    await ensure(bus)
     await bus.broker.stop()
 
 

@@ -147,7 +147,7 @@ async def declare(url: str, replicas: int = 1) -> None:
     await bus.connect()
     try:
         await bus.broker.start()
-        await topology.ensure(bus, replicas, {})
+        await topology.ensure(bus, replicas)
     finally:
         await bus.broker.stop()
 

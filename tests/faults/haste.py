@@ -72,7 +72,7 @@ def _telegram(haste: Haste) -> None:
 
 def _controller(haste: Haste) -> None:
     if haste.topology is not None:
-        _module("nurture_controller.app").TOPOLOGY_SECONDS = haste.topology
+        _module("nurture_controller.keeping").SECONDS = haste.topology
     topology = _module("nurture_chassis.topology")
     changes: dict[str, Any] = {}
     if haste.ack_wait is not None:

@@ -63,7 +63,7 @@ class Servers:
         bus = Bus(self.nats_url, "test", Database(settings, "gateway", Queries("", "public")))
         await bus.connect()
         await bus.broker.start()
-        await ensure(bus, 1, {})
+        await ensure(bus)
         await bus.broker.stop()
 
     def sql(self, statement: str, *args: Any) -> list[asyncpg.Record]:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nurture_local import addresses, migrate, publish
-from nurture_local.rooms import Room
+from nurture_local.rooms import Room, RoomBroken
+from nurture_local.rooms import rooms as shipped
 
 from tests.servers import SECRET_KEY, Cluster, role_url
 
@@ -48,6 +49,16 @@ def _migrate(url: str, rooms: tuple[Room, ...], **more: Any) -> list[str]:
 
 def _check(url: str, rooms: tuple[Room, ...], secret: str | None = SECRET_KEY) -> list[str]:
     return asyncio.run(migrate.check(url, secret, found=rooms))
+
+
+def test_no_two_migrations_of_a_room_have_one_number(tmp_path: Path) -> None:
+    """The chassis' and a room's are one row of numbers; of two files with one number, only one would run."""
+    for room in shipped():
+        versions = list(room.migrations())
+        assert {"0000", "0901"} <= set(versions) and all(len(version) == 4 for version in versions)
+    room = _room(tmp_path, "email", {"0001_mails.sql": "", "0001_letters.sql": ""}, None)
+    with pytest.raises(RoomBroken, match="email: 0001_"):
+        room.migrations()
 
 
 def test_everything_is_applied_once(database: str, rooms: tuple[Room, Room]) -> None:

@@ -15,6 +15,10 @@ class RoomMissing(Exception):
     """A service package is not installed in this environment."""
 
 
+class RoomBroken(RoomMissing):
+    """A room cannot be migrated as it is packaged."""
+
+
 class Room(Struct, frozen=True):
     """`folders` hold migrations in dbmate's form, the chassis' first; `publish` is the SQL of the views or None."""
 
@@ -27,13 +31,16 @@ class Room(Struct, frozen=True):
         return f"nurture_{self.name}"
 
     def migrations(self) -> dict[str, Path]:
-        """Version → file, in order."""
-        found = {
-            match[1]: path
-            for folder in self.folders
-            for path in folder.glob("*.sql")
-            if (match := _VERSION.match(path.name))
-        }
+        """Version → file, in order. The chassis has 0000 and counts on from 0901; what is between is the room's own.
+
+        Raises RoomBroken when two files bear one version: only one of them would ever run.
+        """
+        found: dict[str, Path] = {}
+        for path in (path for folder in self.folders for path in folder.glob("*.sql")):
+            if match := _VERSION.match(path.name):
+                if match[1] in found:
+                    raise RoomBroken(f"{self.name}: {found[match[1]].name} and {path.name} have the same number")
+                found[match[1]] = path
         return dict(sorted(found.items()))
 
 

@@ -5,53 +5,66 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
-import msgspec
 import nats.errors
 import structlog
 from fast_depends.msgspec.serializer import MsgSpecSerializer
-from faststream import AckPolicy, BaseMiddleware
+from faststream import AckPolicy
 from faststream.nats import JStream, NatsBroker, NatsMessage, PullSub
 from nurture_contracts.base import Message
 from nurture_contracts.topology import BY_DURABLE, Consumer
 from prometheus_client import Counter
 
-from nurture_chassis.codec import PageCodec, letter_id
+from nurture_chassis.codec import PageCodec
 from nurture_chassis.database import Database
-from nurture_chassis.guard import guard
-from nurture_chassis.trace import HEADER, follow
+from nurture_chassis.guard import PING, Pull, let_go, notice_silence
+from nurture_chassis.settling import Desk, Refused
+
+__all__ = ["Bus", "Refused"]
 
 log = structlog.get_logger()
-HEARD = Counter("nurture_messages_heard", "Messages handled, by consumer and how it ended", ["durable", "ended"])
 SAID = Counter("nurture_messages_said", "Messages published, by subject", ["subject"])
 
 M = TypeVar("M", bound=Message)
 Handler = Callable[[M], Awaitable[None]]
 PAGES_IN_FLIGHT = 4
 PULL_SECONDS = 20.0
-_ENDINGS = (msgspec.MsgspecError, UnicodeDecodeError)
+PUBLISH_SECONDS = 5.0
 
 
-class Refused(Exception):
-    """A message that can be read but not obeyed; it becomes a dead letter with this text as its reason."""
+class NotConnected(ConnectionError):
+    """There is no connection to NATS at the moment."""
 
 
 class Bus:
-    """One connection to NATS and the subscribers of one service. It declares nothing: the controller owns the topology."""
+    """One connection to NATS and the subscribers of one service. It declares nothing: the controller owns the topology.
+
+    `nats_url` may name several servers of a cluster, separated by commas.
+    """
 
     def __init__(self, nats_url: str, service: str, database: Database) -> None:
         self.service = service
-        self._database = database
+        self.desk = Desk(database)
         self._streams: dict[str, JStream] = {}
-        self._failing: set[str] = set()
+        self._pulls: list[Pull] = []
+        self._closing = False
         self.durables: list[Consumer] = []
+        self.on_reconnect: list[Callable[[], None]] = []
         self.lost = asyncio.Event()
+        """Set when the connection has closed for good: the process should end and be started again."""
         self.broker = NatsBroker(
-            nats_url,
+            [server.strip() for server in nats_url.split(",") if server.strip()],
             name=f"nurture-{service}",
             serializer=MsgSpecSerializer(),
             ack_policy=AckPolicy.MANUAL,
             max_reconnect_attempts=-1,
             reconnect_time_wait=1,
+            connect_timeout=3,
+            drain_timeout=3,
+            ping_interval=PING,
+            max_outstanding_pings=2,
+            disconnected_cb=self._disconnected,
+            reconnected_cb=self._reconnected,
+            closed_cb=self._closed,
             graceful_timeout=15,
             logger=None,
         )
@@ -65,9 +78,7 @@ class Bus:
         self.durables.append(consumer)
 
         async def page(body: Any, msg: NatsMessage) -> None:
-            bad = getattr(msg.raw_message, "bad_items", ())
-            for item in bad:
-                await self._keep(msg, durable, item.payload, item.reason, item.index)
+            await self.desk.set_aside(msg, durable)
             await handler(body)
 
         page.__annotations__["body"] = consumer.message
@@ -94,26 +105,37 @@ class Bus:
         )(passing)
 
     async def publish(self, subject: str, payload: bytes, id: UUID | str, headers: dict[str, str]) -> None:
-        """Publish to JetStream and wait for its ack. Raises when it does not come within 5 s."""
+        """Publish to JetStream and wait for its ack. Raises when it does not come within 5 s, and at once while there
+        is no connection: a message that nats-py kept back for later would arrive long after its caller gave up."""
+        if not self.connected:
+            raise NotConnected
         stream = "COMMANDS" if subject.startswith("nurture.cmd.") else "EVENTS"
-        await self.broker.publish(
-            payload, subject, stream=stream, headers={**headers, "Nats-Msg-Id": str(id)}, timeout=5.0
-        )
+        # nats-py's own time-out begins once the message is written, which a dead peer's full socket never lets happen.
+        async with asyncio.timeout(PUBLISH_SECONDS + 1):
+            await self.broker.publish(
+                payload, subject, stream=stream, headers={**headers, "Nats-Msg-Id": str(id)}, timeout=PUBLISH_SECONDS
+            )
         SAID.labels(subject).inc()
 
     async def connect(self) -> None:
         """Wait for the server; it may be started after us."""
-        self.broker.add_middleware(self._settling())
-        await self.broker.connect()
+        self.broker.add_middleware(self.desk.middleware())
+        connection = await self.broker.connect()
+        let_go(connection)
+        self._notice_silence()
 
     async def start(self) -> None:
         """Subscribe, once the topology's owner has made every consumer that we hear."""
         for consumer in self.durables:
             await self._await_consumer(consumer)
         await self.broker.start()
-        guard(self.broker, self.lost)
+        for subscriber in self.broker.subscribers:
+            subscription: Any = getattr(subscriber, "subscription", None)
+            if hasattr(subscription, "fetch"):
+                self._pulls.append(Pull(subscription._consumer, subscription, self.lost))
 
     async def stop(self) -> None:
+        self._closing = True
         await self.broker.stop()
 
     async def _await_consumer(self, consumer: Consumer) -> None:
@@ -138,58 +160,40 @@ class Bus:
         """nats-py's JetStream manager, for the topology's owner and for checks; services publish through their outbox."""
         return self.broker.config.broker_config.connection_state.stream
 
+    @property
+    def connected(self) -> bool:
+        state = self.broker.config.broker_config.connection_state
+        try:
+            return state.connection.is_connected
+        except Exception:  # there is none yet, or no longer
+            return False
+
     def problems(self) -> list[str]:
         """Why this bus is not ready, in words; empty when it is."""
-        problems = [f"handler of {durable} is failing" for durable in sorted(self._failing)]
-        connection = self.broker.config.broker_config.connection_state
-        try:
-            connected = connection.connection.is_connected
-        except Exception:
-            connected = False
-        return problems if connected else [*problems, "NATS is not connected"]
+        if not self.connected:
+            return ["NATS is not connected", *self.desk.problems()]
+        silent = [problem for pull in self._pulls if (problem := pull.problem())]
+        return [*silent, *self.desk.problems()]
 
-    async def _keep(self, msg: Any, durable: str, payload: bytes, reason: str, index: int = -1) -> None:
-        identity = msg.headers.get("Nats-Msg-Id") or f"{msg.raw_message.metadata.sequence.stream}"
-        await self._database.execute(
-            "dead_letter_keep",
-            letter_id(identity, durable, index),
-            durable,
-            msg.raw_message.subject,
-            payload,
-            {key: value for key, value in msg.headers.items() if key.startswith(("Nurture-", HEADER))},
-            reason,
-        )
-        log.error("bus.dead_letter", durable=durable, reason=reason, item=index if index >= 0 else None)
+    async def _disconnected(self) -> None:
+        if not self._closing:
+            log.warning("bus.disconnected")
 
-    def _settling(self) -> type[BaseMiddleware]:
-        bus = self
+    async def _reconnected(self) -> None:
+        log.info("bus.reconnected")
+        self._notice_silence()
+        for pull in self._pulls:
+            pull.wake()
+        for wake in self.on_reconnect:
+            wake()
 
-        class Settling(BaseMiddleware):
-            """Ack, dead letter or nak: the one place where a delivery from JetStream ends."""
+    async def _closed(self) -> None:
+        if not self._closing:
+            log.error("bus.closed")
+            self.lost.set()
 
-            async def consume_scope(self, call_next: Any, msg: Any) -> Any:
-                follow(msg.headers.get(HEADER))
-                if not msg.raw_message.reply.startswith("$JS.ACK."):
-                    return await call_next(msg)
-                durable = msg.raw_message.metadata.consumer
-                try:
-                    await call_next(msg)
-                except (Refused, *_ENDINGS) as error:
-                    await bus._keep(msg, durable, msg.body, str(error))
-                    await msg.ack()
-                    HEARD.labels(durable, "dead_letter").inc()
-                except Exception as error:
-                    delivered = msg.raw_message.metadata.num_delivered or 1
-                    bus._failing.add(durable)
-                    HEARD.labels(durable, "retried").inc()
-                    log.warning(
-                        "bus.retry", durable=durable, delivered=delivered, error=type(error).__name__, exc_info=True
-                    )
-                    await msg.nack(delay=min(30.0, 0.25 * 2 ** min(delivered, 7)))
-                else:
-                    bus._failing.discard(durable)
-                    await msg.ack()
-                    HEARD.labels(durable, "done").inc()
-                return None
-
-        return Settling
+    def _notice_silence(self) -> None:
+        connection: Any = self.broker.config.broker_config.connection_state.connection
+        writer = getattr(connection._transport, "_io_writer", None)
+        if writer is not None and (sock := writer.get_extra_info("socket")) is not None:
+            notice_silence(sock.fileno())

@@ -30,7 +30,7 @@ UNREACHABLE = (
 
 
 class Rows:
-    """The four ways to run a named query."""
+    """The four ways to run a named query. `timeout` in seconds, where one may take longer than usual."""
 
     def __init__(self, queries: Queries) -> None:
         self.queries = queries
@@ -39,21 +39,21 @@ class Rows:
         STATEMENTS.labels(name).inc()
         return self.queries[name]
 
-    async def _run(self, method: str, name: str, args: Sequence[Any]) -> Any:
+    async def _run(self, method: str, name: str, args: Sequence[Any], timeout: float | None) -> Any:
         raise NotImplementedError
 
-    async def fetch(self, name: str, *args: Any) -> list[asyncpg.Record]:
-        return await self._run("fetch", name, args)
+    async def fetch(self, name: str, *args: Any, timeout: float | None = None) -> list[asyncpg.Record]:
+        return await self._run("fetch", name, args, timeout)
 
-    async def fetchrow(self, name: str, *args: Any) -> asyncpg.Record | None:
-        return await self._run("fetchrow", name, args)
+    async def fetchrow(self, name: str, *args: Any, timeout: float | None = None) -> asyncpg.Record | None:
+        return await self._run("fetchrow", name, args, timeout)
 
-    async def fetchval(self, name: str, *args: Any) -> Any:
-        return await self._run("fetchval", name, args)
+    async def fetchval(self, name: str, *args: Any, timeout: float | None = None) -> Any:
+        return await self._run("fetchval", name, args, timeout)
 
-    async def execute(self, name: str, *args: Any) -> int:
+    async def execute(self, name: str, *args: Any, timeout: float | None = None) -> int:
         """Rows touched."""
-        tag = await self._run("execute", name, args)
+        tag = await self._run("execute", name, args, timeout)
         tail = tag.rsplit(" ", 1)[-1]
         return int(tail) if tail.isdigit() else 0
 
@@ -65,8 +65,8 @@ class Transaction(Rows):
         super().__init__(queries)
         self.connection = connection
 
-    async def _run(self, method: str, name: str, args: Sequence[Any]) -> Any:
-        return await getattr(self.connection, method)(self._sql(name), *args)
+    async def _run(self, method: str, name: str, args: Sequence[Any], timeout: float | None) -> Any:
+        return await getattr(self.connection, method)(self._sql(name), *args, timeout=timeout)
 
 
 class Database(Rows):
@@ -120,8 +120,8 @@ class Database(Rows):
             except TimeoutError:
                 self._pool.terminate()
 
-    async def _run(self, method: str, name: str, args: Sequence[Any]) -> Any:
-        return await getattr(self.pool, method)(self._sql(name), *args)
+    async def _run(self, method: str, name: str, args: Sequence[Any], timeout: float | None) -> Any:
+        return await getattr(self.pool, method)(self._sql(name), *args, timeout=timeout)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:

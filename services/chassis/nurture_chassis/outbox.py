@@ -3,20 +3,24 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from uuid import UUID
 
 import msgspec
 import structlog
+from nats.errors import MaxPayloadError
 from nurture_contracts.base import SCHEMA_VERSION, Message
 from nurture_contracts.ids import uuid7
 from prometheus_client import Counter
 
 from nurture_chassis.bus import Bus
-from nurture_chassis.database import Database, Transaction
+from nurture_chassis.codec import letter_id
+from nurture_chassis.database import UNREACHABLE, Database, Transaction
 from nurture_chassis.trace import HEADER, traceparent
 
 log = structlog.get_logger()
 SWEPT = Counter("nurture_outbox_swept", "Messages that the relay published in their writer's place")
+REFILLED = Counter("nurture_outbox_refilled", "Messages made unpublished again because the bus may have lost them")
 
 
 class Letter(msgspec.Struct, frozen=True):
@@ -26,6 +30,13 @@ class Letter(msgspec.Struct, frozen=True):
     subject: str
     payload: bytes
     headers: dict[str, str]
+    redrive: int = 0
+
+    @property
+    def message_id(self) -> str:
+        """What the bus drops repeats by. A stream that was purged or damaged still drops the ids it knew, so a message
+        that is said again for a loss bears that loss's number."""
+        return f"{self.id}.{self.redrive}" if self.redrive else str(self.id)
 
 
 class Saying(Transaction):
@@ -48,13 +59,21 @@ class Saying(Transaction):
 
 
 class Outbox:
-    """The outbox of one room."""
+    """The outbox of one room.
+
+    What the bus has lost is said again: the controller writes down from when on, each room makes its rows of that time
+    unpublished, once, and the relay does the rest.
+    """
 
     def __init__(self, database: Database, bus: Bus) -> None:
         self.database = database
         self._bus = bus
         self._published: list[UUID] = []
         self._flight: set[asyncio.Task[None]] = set()
+        self._answered: int | None = None
+        self._sour: set[str] = set()
+        self._trouble: str | None = None
+        self._complained = False
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Saying]:
@@ -69,41 +88,147 @@ class Outbox:
 
     def publish(self, letters: list[Letter]) -> None:
         """Publish committed letters without making the caller wait; whatever fails is left to the relay."""
+        if not letters or not self._bus.connected:
+            return
         task = asyncio.create_task(self._publish(letters))
         self._flight.add(task)
         task.add_done_callback(self._flight.discard)
 
     async def _publish(self, letters: list[Letter]) -> None:
-        results = await asyncio.gather(
-            *(self._bus.publish(letter.subject, letter.payload, letter.id, letter.headers) for letter in letters),
+        try:
+            answered = self._answered if self._answered is not None else await self._look_for_losses()
+        except UNREACHABLE:
+            return
+        results = await self._put(letters)
+        failed = [result for result in results if result is not None]
+        if failed and not self._complained:
+            # Once: in an outage every writer would say the same.
+            self._complained = True
+            log.warning("outbox.left_to_relay", letters=len(failed), error=_named(failed[0]))
+        if answered == self._answered:
+            self._published += [letter.id for letter, result in zip(letters, results, strict=True) if result is None]
+
+    async def _put(self, letters: list[Letter]) -> list[BaseException | None]:
+        """Publish all, side by side. For each: None, or why it did not get out."""
+        return await asyncio.gather(
+            *(self._bus.publish(one.subject, one.payload, one.message_id, one.headers) for one in letters),
             return_exceptions=True,
         )
-        failed = [result for result in results if isinstance(result, BaseException)]
-        if failed:
-            log.warning("outbox.left_to_relay", letters=len(failed), error=type(failed[0]).__name__)
-        self._published += [letter.id for letter, result in zip(letters, results, strict=True) if result is None]
 
     async def mark(self) -> bool:
         """Write down what was published. Late marks cost at most a repeat that the bus drops."""
         ids, self._published = self._published[:2000], self._published[2000:]
+        answered = self._answered
         if ids:
             try:
-                await self.database.execute("outbox_published", ids)
+                await self.database.execute("outbox_published", ids, answered)
             except BaseException:
-                self._published = ids + self._published
+                if answered == self._answered:
+                    self._published = ids + self._published
                 raise
         return bool(self._published)
 
+    async def relay(self) -> bool:
+        """Answer what the bus has lost, then publish what waits. True when there may be more."""
+        await self._look_for_losses()
+        return await self.sweep()
+
     async def sweep(self, older_than: float = 5.0, limit: int = 200) -> bool:
-        """Publish what no writer got out, oldest first, `older_than` seconds; one round. True when there may be more."""
+        """Publish what no writer got out, oldest first, `older_than` seconds; one round. True when there may be more.
+
+        What got out is marked, whatever became of the rest; subjects that fail let the others pass until the next tick.
+        """
+        if self._answered is None:
+            await self._look_for_losses()
         async with self.database.transaction() as tx:
-            rows = await tx.fetch("outbox_sweep", older_than, limit)
-            if not rows:
+            rows = await tx.fetch("outbox_sweep", older_than, limit, list(self._sour))
+            letters = [Letter(r["id"], r["subject"], r["payload"], r["headers"], r["redrive"]) for r in rows]
+            results = await self._put(letters)
+            sent = [letter.id for letter, result in zip(letters, results, strict=True) if result is None]
+            large = [one for one, result in zip(letters, results, strict=True) if isinstance(result, MaxPayloadError)]
+            for letter in large:
+                await self._bury(tx, letter)
+            if sent or large:
+                await tx.execute("outbox_published", [*sent, *(letter.id for letter in large)], self._answered)
+        SWEPT.inc(len(sent))
+        failed = {
+            letter.subject: result
+            for letter, result in zip(letters, results, strict=True)
+            if result is not None and letter not in large
+        }
+        self._tell(failed, more=len(letters) == limit)
+        return len(letters) == limit
+
+    def _tell(self, failed: dict[str, BaseException], *, more: bool) -> None:
+        """Remember what fails; say it once, and once that it is over."""
+        if failed:
+            trouble = _named(next(iter(failed.values())))
+            if trouble != self._trouble:
+                log.warning("outbox.publishing_fails", subjects=sorted(failed), error=trouble)
+            self._trouble, self._sour = trouble, self._sour | set(failed)
+        elif not self._sour:
+            if self._trouble:
+                log.info("outbox.publishing_again")
+            self._trouble, self._complained = None, False
+        if not more:
+            self._sour = set()
+
+    def problems(self) -> list[str]:
+        """Why messages do not get out, in words; empty when they do."""
+        return [f"publishing fails: {self._trouble}"] if self._trouble else []
+
+    async def _look_for_losses(self) -> int:
+        """Has the bus lost anything since we last asked? Then say it again: once, whoever of our replicas is first.
+
+        Returns the last loss that is answered. Raises what the database raises.
+        """
+        rows = await self.database.fetch("outbox_losses")
+        answered, losses = rows[0]["answered"], [row for row in rows if row["n"] is not None]
+        if losses:
+            since: dict[str, datetime | None] = {}
+            number: dict[str, int] = {}
+            for row in losses:
+                subject, at = row["subject"], row["since"]
+                known = since.get(subject, at)
+                since[subject] = min(known, at) if known and at else None
+                number[subject] = row["n"]
+            if not await self._refill(answered, losses[-1]["n"], since, number):
+                return await self._look_for_losses()
+            answered = losses[-1]["n"]
+        if answered != self._answered:
+            # Marks of publishes that may have gone into the old stream.
+            self._published = []
+            self._answered = answered
+        return answered
+
+    async def _refill(
+        self, answered: int, loss: int, since: dict[str, datetime | None], number: dict[str, int]
+    ) -> bool:
+        """False when another replica has done it."""
+        async with self.database.transaction() as tx:
+            if await tx.fetchval("outbox_answer", answered, loss) is None:
                 return False
-            await asyncio.gather(*(self._bus.publish(r["subject"], r["payload"], r["id"], r["headers"]) for r in rows))
-            await tx.execute("outbox_published", [row["id"] for row in rows])
-        SWEPT.inc(len(rows))
-        return len(rows) == limit
+            await tx.execute("outbox_patience")
+            letters = await tx.execute(
+                "outbox_refill", list(since), list(number.values()), list(since.values()), timeout=600
+            )
+        REFILLED.inc(letters)
+        log.warning("outbox.refilled", letters=letters, loss=loss)
+        return True
+
+    async def _bury(self, tx: Transaction, letter: Letter) -> None:
+        """A message that no server takes would be tried for ever; kept as a dead letter, somebody can look at it."""
+        reason = f"too large for the bus: {len(letter.payload)} bytes"
+        await tx.execute(
+            "dead_letter_keep",
+            letter_id(str(letter.id), "outbox"),
+            "outbox",
+            letter.subject,
+            letter.payload,
+            letter.headers,
+            reason,
+        )
+        log.error("outbox.dead_letter", subject=letter.subject, reason=reason)
 
     async def replay(self, ids: list[UUID]) -> int:
         """Put dead letters on the bus again, each as a new message. Returns how many there were."""
@@ -121,6 +246,10 @@ class Outbox:
             await asyncio.wait(self._flight, timeout=5)
         while await self.mark():
             pass
+
+
+def _named(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".rstrip(": ")
 
 
 def _columns(letters: list[Letter]) -> tuple[list[UUID], list[str], list[bytes], list[dict[str, str]]]:

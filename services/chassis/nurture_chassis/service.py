@@ -6,6 +6,8 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable
 
+import asyncpg
+import nats.errors
 import structlog
 import uvicorn
 import uvloop
@@ -24,6 +26,10 @@ from nurture_chassis.ticker import Ticker
 log = structlog.get_logger()
 EXIT_CONFIG = 78
 """sysexits' EX_CONFIG: starting again without another setting is useless."""
+DATABASE_SECONDS = 1.5
+"""How long a question for the health page may take; orchestrators ask with a time-out of their own."""
+STOP_SECONDS = 16.0
+"""For each step of stopping: a little more than handlers under way are given."""
 EXIT_TEMPORARY = 75
 """sysexits' EX_TEMPFAIL: the supervisor should start the process again."""
 
@@ -44,10 +50,11 @@ class Service:
         self.tickers: list[Ticker] = []
         self.inner: Asgi | None = None
         self._ready = False
+        self._asking: asyncio.Task[bool] | None = None
         self._stopping = asyncio.Event()
         self.bus.hear(f"{room}-replay", self._replay)
         self.tick("outbox-mark", self.outbox.mark, every=0.25)
-        self.tick("outbox-relay", self.outbox.sweep, every=5.0)
+        self.bus.on_reconnect.append(self.tick("outbox-relay", self.outbox.relay, every=5.0).wake)
         self.tick("outbox-rotate", self._rotate, every=3600.0)
 
     def tick(self, name: str, work: Callable[[], Awaitable[bool | float | None]], *, every: float) -> Ticker:
@@ -71,19 +78,35 @@ class Service:
         return as_json(503 if problems else 200, {"status": "not ready" if problems else "ready", "problems": problems})
 
     async def why_not_ready(self) -> list[str]:
-        """Reasons in words; an empty list means ready."""
+        """Reasons in words; an empty list means ready. Answers within two seconds, whatever hangs."""
+        problems = self.troubles()
+        if self._ready and not await self._database_answers():
+            problems.append("the database does not answer")
+        return problems
+
+    def troubles(self) -> list[str]:
+        """The reasons that are known without asking anybody."""
         if not self._ready:
             return ["starting"] if not self._stopping.is_set() else ["stopping"]
-        problems = self.bus.problems()
+        problems = [*self.bus.problems(), *self.outbox.problems()]
         problems += [f"{ticker.name} keeps failing" for ticker in self.tickers if ticker.failing]
         for ask in self.problems:
             problems += ask()
-        try:
-            async with asyncio.timeout(2):
-                await self.database.pool.fetchval("select 1")
-        except UNREACHABLE:
-            problems.append("the database does not answer")
         return problems
+
+    async def _database_answers(self) -> bool:
+        # One question at a time, and never cancelled: asyncpg would wait for a server that hangs to confirm the cancel.
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._ask_database())
+        done, _ = await asyncio.wait({self._asking}, timeout=DATABASE_SECONDS)
+        return bool(done) and self._asking.result()
+
+    async def _ask_database(self) -> bool:
+        try:
+            await self.database.pool.fetchval("select 1")
+        except (*UNREACHABLE, asyncpg.PostgresError):
+            return False
+        return True
 
     async def _metrics(self) -> Reply:
         return metrics()
@@ -126,7 +149,7 @@ class Service:
         stopping = asyncio.create_task(self._stopping.wait())
         lost = asyncio.create_task(self.bus.lost.wait())
         try:
-            await asyncio.wait({opening, stopping, http}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({opening, stopping, lost, http}, return_when=asyncio.FIRST_COMPLETED)
             if opening.done():
                 opening.result()
                 log.info("service.ready", port=self.settings.nurture_http_port)
@@ -148,23 +171,34 @@ class Service:
         await self.database.open()
         await self.bus.connect()
         for prepare in self.before_hearing:
-            await prepare()
+            await self._prepare(prepare)
         await self.bus.start()
         for ticker in self.tickers:
             ticker.start()
         self._ready = True
 
+    async def _prepare(self, prepare: Callable[[], Awaitable[None]]) -> None:
+        """Servers that are still starting are waited for, not fled from."""
+        said = ""
+        while True:
+            try:
+                return await prepare()
+            except (*UNREACHABLE, nats.errors.Error) as error:
+                if said != type(error).__name__:
+                    said = type(error).__name__
+                    log.warning("service.waiting", error=said)
+                await asyncio.sleep(0.5)
+
     async def _close(self, opened: bool) -> None:
+        """In order, each within its time: what cannot be finished now, rows remember."""
+        steps: list[Callable[[], Awaitable[None]]] = []
         if opened:
-            for ticker in self.tickers:
-                await ticker.stop()
-            for finish in self.on_stop:
-                await finish()
-        with contextlib.suppress(Exception):
-            await asyncio.wait_for(self.bus.stop(), 20) if not opened else None
-        if opened:
-            await self.outbox.close()
-            await self.bus.stop()
+            steps += [*(ticker.stop for ticker in self.tickers), *self.on_stop, self.outbox.close]
+        for step in (*steps, self.bus.stop):
+            try:
+                await asyncio.wait_for(step(), STOP_SECONDS)
+            except Exception as error:
+                log.warning("service.left_undone", step=getattr(step, "__qualname__", "?"), error=type(error).__name__)
         await self.database.close()
         log.info("service.stopped")
 

@@ -1,10 +1,9 @@
 """The wiring of the controller."""
 
-from nurture_chassis import topology
-from nurture_chassis.lease import Lease
 from nurture_chassis.service import Service
 from nurture_chassis.settings import load
 
+from nurture_controller import keeping
 from nurture_controller.advancing import Planner
 from nurture_controller.commands import Commands
 from nurture_controller.config import Config
@@ -15,8 +14,6 @@ from nurture_controller.library import Library
 from nurture_controller.requests import Requests
 from nurture_controller.starting import Starter
 from nurture_controller.wording import Wordings
-
-TOPOLOGY_SECONDS = 5.0
 
 
 def build() -> Service:
@@ -29,12 +26,13 @@ def build() -> Service:
     planner = Planner(service.outbox, library, service.clock, config, desks)
     commands = Commands(service.outbox, library)
     ledger = Ledger(service.outbox, FallbackPlanner(library, service.clock, config, desks))
-    keeper = Keeper(service, config.nats_replicas)
+    keeper = keeping.Keeper(service.database, service.bus, config.nats_replicas)
 
     async def tell_clock() -> None:
         await service.database.execute("clock_tell", *map(float, service.clock.to_setting().split("@")))
 
-    service.before_hearing += [library.publish_shipped, tell_clock, keeper.first]
+    # Before hearing anything, so that every service finds its consumers; a second controller leaves it to the holder.
+    service.before_hearing += [library.publish_shipped, tell_clock, keeper.tick]
     service.on_stop.append(keeper.lease.release)
     service.bus.hear("controller-start", starter.start)
     service.bus.hear("controller-cancel", commands.cancel)
@@ -47,29 +45,5 @@ def build() -> Service:
     starter.wake_jobs = service.tick("start-jobs", starter.work, every=2.0).wake
     service.tick("planning", planner.tick, every=1.0)
     service.tick("requests", Requests(service.outbox, library, service.clock, config, desks).tick, every=1.0)
-    service.tick("topology", keeper.tick, every=TOPOLOGY_SECONDS)
+    service.bus.on_reconnect.append(service.tick("topology", keeper.tick, every=keeping.SECONDS).wake)
     return service
-
-
-class Keeper:
-    """Holds the lease on the bus topology and keeps it as the contracts say."""
-
-    def __init__(self, service: Service, replicas: int) -> None:
-        self._service = service
-        self._replicas = replicas
-        self._noted: list[topology.Floor] = []
-        self.lease = Lease(service.database, "topology", TOPOLOGY_SECONDS * 3)
-
-    async def first(self) -> None:
-        """Before hearing anything, so that every service finds its consumers; a second controller leaves it to the holder."""
-        await self.tick()
-
-    async def tick(self) -> None:
-        if not await self.lease.hold():
-            return
-        database = self._service.database
-        floors = {row["durable"]: row["floor"] for row in await database.fetch("topology_floors")}
-        standing = await topology.ensure(self._service.bus, self._replicas, floors)
-        if standing != self._noted:
-            await database.execute("topology_note", *(list(column) for column in zip(*standing, strict=True)))
-            self._noted = standing

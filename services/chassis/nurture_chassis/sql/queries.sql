@@ -6,15 +6,35 @@ insert into outbox (id, subject, payload, headers)
 select * from unnest($1::uuid[], $2::text[], $3::bytea[], $4::jsonb[])
 
 -- name: outbox_published
--- Marks come in batches and late: until then the relay may publish again under the same id, which is harmless.
-update outbox set published_at = now()
-where published_at is null and id = any($1::uuid[]) and created_at > now() - interval '7 days'
+-- Marks come in batches and late: until then the relay may publish again under the same id, which is harmless. A mark
+-- from before a loss was answered ($2 is what its publisher knew of) counts for nothing; the lock keeps a refill away.
+with known as (select from refilled where n = $2 for share)
+update outbox set published_at = now() from known where published_at is null and id = any($1::uuid[])
 
 -- name: outbox_sweep
--- What a writer could not publish itself; young rows are left to their writer.
-select id, subject, payload, headers from outbox
-where published_at is null and created_at < now() - make_interval(secs => $1)
+-- What a writer could not publish itself; young rows are left to their writer, subjects that fail just now to later.
+select id, subject, payload, headers, redrive from outbox
+where published_at is null and created_at < now() - make_interval(secs => $1) and subject <> all($3::text[])
 order by created_at limit $2 for update skip locked
+
+-- name: outbox_losses
+-- Has the bus lost anything since we last answered a loss? One row at least: what we answered last.
+select r.n as answered, l.n, l.subject, l.since
+from refilled r left join {publish}.bus_losses l on l.n > r.n order by l.n
+
+-- name: outbox_answer
+-- One of the replicas answers a loss; marks that are under way are waited for, so that the refill sees them.
+update refilled set n = $2, at = now() where n = $1 returning n
+
+-- name: outbox_patience
+-- A refill reads days of rows once; no other statement may take so long.
+select set_config('statement_timeout', '600s', true)
+
+-- name: outbox_refill
+-- Marks are written after their publish by the same clock that `since` was read from, so none is missed.
+update outbox o set published_at = null, redrive = l.n
+from unnest($1::text[], $2::bigint[], $3::timestamptz[]) as l (subject, n, since)
+where o.subject = l.subject and o.published_at >= coalesce(l.since, '-infinity')
 
 -- name: outbox_waiting
 -- Backlog for the health page and the metric.

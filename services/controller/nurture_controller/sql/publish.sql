@@ -170,3 +170,7 @@ begin
         coalesce(p_scheduled_at, moment));
     return id;
 end $$;
+
+-- What the bus may have lost; every room answers by publishing its outbox again.
+create or replace view {publish}.bus_losses as select n, stream, subject, since, at, reason from controller.bus_losses;
+grant select on {publish}.bus_losses to nurture_controller, nurture_gateway, nurture_email, nurture_telegram, nurture_scoring;

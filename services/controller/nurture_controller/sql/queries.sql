@@ -267,12 +267,34 @@ select u.* from unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::jsonb[]) a
 update enrolments e set last_delivery_id = u.delivery_id
 from unnest($1::uuid[], $2::uuid[]) as u (id, delivery_id) where e.id = u.id
 
--- name: topology_floors
--- Where each consumer stood when all was well.
-select durable, stream, floor from topology_floors
+-- name: topology_noted
+-- The last state in which the bus was found whole, and the time by the clock that outboxes go by.
+select clock_timestamp() as now,
+    (select coalesce(jsonb_object_agg(stream, to_jsonb(s)), '{}') from topology_streams s) as streams,
+    (select coalesce(jsonb_object_agg(durable, to_jsonb(f)), '{}') from topology_floors f) as consumers
 
--- name: topology_note
--- Written while healthy only.
-insert into topology_floors (durable, stream, floor, seen_at)
-select u.durable, u.stream, u.floor, now() from unnest($1::text[], $2::text[], $3::bigint[]) as u (durable, stream, floor)
-on conflict (durable) do update set stream = excluded.stream, floor = excluded.floor, seen_at = excluded.seen_at
+-- name: topology_note_stream
+-- Written while healthy, or together with the loss.
+insert into topology_streams (stream, created, first_seq, first_at, last_seq, last_at, vanished, seen_at)
+values ($1, $2, $3, $4, $5, $6, $7, now())
+on conflict (stream) do update set created = excluded.created, first_seq = excluded.first_seq, first_at = excluded.first_at,
+    last_seq = excluded.last_seq, last_at = excluded.last_at, vanished = excluded.vanished, seen_at = excluded.seen_at
+
+-- name: topology_note_consumers
+-- The same for a stream's consumers; how far all was heard is never taken back.
+insert into topology_floors (durable, stream, floor, created, consumed_at, consumed_to, seen_at)
+select u.durable, u.stream, u.floor, u.created, u.consumed_at, u.consumed_to, now()
+from unnest($1::text[], $2::text[], $3::bigint[], $4::timestamptz[], $5::timestamptz[], $6::timestamptz[])
+    as u (durable, stream, floor, created, consumed_at, consumed_to)
+on conflict (durable) do update set stream = excluded.stream, floor = excluded.floor, created = excluded.created,
+    consumed_at = coalesce(excluded.consumed_at, topology_floors.consumed_at),
+    consumed_to = coalesce(excluded.consumed_to, topology_floors.consumed_to), seen_at = excluded.seen_at
+
+-- name: bus_losses_lock
+-- Losses become visible in the order of their numbers, also while the lease changes hands.
+lock table bus_losses in exclusive mode
+
+-- name: bus_lost
+-- A row for each subject: its services publish again what they published since then.
+insert into bus_losses (stream, subject, since, reason)
+select $1, u.subject, u.since, $2 from unnest($3::text[], $4::timestamptz[]) as u (subject, since)

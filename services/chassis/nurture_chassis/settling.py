@@ -1,0 +1,145 @@
+"""How a delivery from JetStream ends: acked, kept as a dead letter, or given back to come again later."""
+
+import contextlib
+import time
+from typing import Any
+
+import asyncpg
+import msgspec
+import nats.errors
+import structlog
+from faststream import BaseMiddleware
+from nurture_contracts.base import SCHEMA_VERSION
+from prometheus_client import Counter
+
+from nurture_chassis.codec import letter_id
+from nurture_chassis.database import UNREACHABLE, Database
+from nurture_chassis.trace import HEADER, follow
+
+log = structlog.get_logger()
+HEARD = Counter("nurture_messages_heard", "Messages handled, by consumer and how it ended", ["durable", "ended"])
+SCHEMA = "Nurture-Schema"
+GIVE_UP = 12
+"""Deliveries after which an error that cannot pass by itself makes a dead letter: about four minutes."""
+GRACE = 15.0
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError)
+_LASTING = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+)
+"""What the same message meets each time: a fault of ours or of its content, never of the database's or the bus's health."""
+
+
+class Refused(Exception):
+    """A message that can be read but not obeyed; it becomes a dead letter with this text as its reason."""
+
+
+class Desk:
+    """The one place where deliveries end, and what is known of handlers that fail."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._failing: dict[str, float] = {}
+
+    def problems(self) -> list[str]:
+        """Handlers that failed last, in words. A message that was given back comes again, here or at another replica:
+        when it is overdue here, somebody else has ended it, or the consumer's own trouble tells."""
+        now = time.monotonic()
+        self._failing = {durable: until for durable, until in self._failing.items() if until > now}
+        return [f"handler of {durable} is failing" for durable in sorted(self._failing)]
+
+    async def set_aside(self, msg: Any, durable: str) -> None:
+        """Keep the items of a page that cannot be read; the others go on."""
+        for item in getattr(msg.raw_message, "bad_items", ()):
+            await self._keep(msg, durable, item.payload, item.reason, item.index)
+
+    async def settle(self, call_next: Any, msg: Any) -> None:
+        durable = msg.raw_message.metadata.consumer
+        try:
+            try:
+                _check_schema(msg.headers.get(SCHEMA))
+                await call_next(msg)
+            except (Refused, *_UNREADABLE) as error:
+                await self._bury(msg, durable, str(error))
+                return
+            except _LASTING as error:
+                if (msg.raw_message.metadata.num_delivered or 1) < GIVE_UP:
+                    raise
+                log.exception("bus.given_up", durable=durable)
+                await self._bury(msg, durable, f"given up after {GIVE_UP} tries: {type(error).__name__}")
+                return
+        except Exception as error:
+            await self._give_back(msg, durable, error)
+        else:
+            self._failing.pop(durable, None)
+            with contextlib.suppress(nats.errors.Error):  # it comes again, and is recognised
+                await msg.ack()
+            HEARD.labels(durable, "done").inc()
+
+    async def _bury(self, msg: Any, durable: str, reason: str) -> None:
+        await self._keep(msg, durable, msg.body, reason)
+        with contextlib.suppress(nats.errors.Error):
+            await msg.ack()
+        HEARD.labels(durable, "dead_letter").inc()
+
+    async def _give_back(self, msg: Any, durable: str, error: Exception) -> None:
+        delivered = msg.raw_message.metadata.num_delivered or 1
+        delay = min(30.0, 0.25 * 2 ** min(delivered, 7))
+        self._failing[durable] = time.monotonic() + delay + GRACE
+        HEARD.labels(durable, "retried").inc()
+        # A database that is away says nothing new with each message's traceback.
+        log.warning(
+            "bus.retry",
+            durable=durable,
+            delivered=delivered,
+            error=type(error).__name__,
+            exc_info=not isinstance(error, UNREACHABLE),
+        )
+        with contextlib.suppress(nats.errors.Error):  # then it comes again when its time to be acked is over
+            await msg.nack(delay=delay)
+
+    async def _keep(self, msg: Any, durable: str, payload: bytes, reason: str, index: int = -1) -> None:
+        # A message that was said again for a loss bears the loss's number behind its id, and is the same message.
+        identity = (msg.headers.get("Nats-Msg-Id") or "").partition(".")[0]
+        await self._database.execute(
+            "dead_letter_keep",
+            letter_id(identity or f"{msg.raw_message.metadata.sequence.stream}", durable, index),
+            durable,
+            msg.raw_message.subject,
+            payload,
+            {key: value for key, value in msg.headers.items() if key.startswith(("Nurture-", HEADER))},
+            reason,
+        )
+        log.error("bus.dead_letter", durable=durable, reason=reason, item=index if index >= 0 else None)
+
+    def middleware(self) -> type[BaseMiddleware]:
+        """For the broker: deliveries from JetStream are settled here, everything else passes."""
+        desk = self
+
+        class Settling(BaseMiddleware):
+            async def consume_scope(self, call_next: Any, msg: Any) -> Any:
+                follow(msg.headers.get(HEADER))
+                if not (msg.raw_message.reply or "").startswith("$JS.ACK."):
+                    return await call_next(msg)
+                await desk.settle(call_next, msg)
+                return None
+
+        return Settling
+
+
+def _check_schema(version: str | None) -> None:
+    """A reader must not guess at a newer schema; a client that sends none speaks the present one. Raises Refused."""
+    if version is None:
+        return
+    if not version.isdecimal():
+        raise Refused(f"the header {SCHEMA} is not a number")
+    if int(version) > SCHEMA_VERSION:
+        raise Refused(
+            f"written in schema {version}, this service reads up to {SCHEMA_VERSION}: upgrade it, then replay this letter"
+        )
