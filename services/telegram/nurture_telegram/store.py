@@ -138,14 +138,10 @@ async def _end(tx: Saying, ended: Sequence[Ended], now: datetime) -> list[Settle
     ours = {row["delivery_id"] for row in rows}
     settles = [(claim, settle) for claim, settle in settles if claim.delivery_id in ours]
     await _mark_chats(tx, settles, now)
+    # Telegram names a message by its chat, and a chat is somebody's address: that name stays in this room.
     return [
         Settlement(
-            delivery_id=claim.delivery_id,
-            outcome=settle.outcome,
-            at=now,
-            attempt=claim.attempt,
-            provider_id=settle.provider_id,
-            reason=settle.reason,
+            delivery_id=claim.delivery_id, outcome=settle.outcome, at=now, attempt=claim.attempt, reason=settle.reason
         )
         for claim, settle in settles
     ]
