@@ -3,6 +3,7 @@
 Production code has no hooks for tests. What is changed here is named in the environment, and only in this process:
 
 FAULT_CRASH    `<point>[:<n>]`: the process ends at the n-th time that it comes to this point (crashes.POINTS)
+FAULT_STALL    `<point>@<path>`: the first time there waits until the path exists
 FAULT_HASTE    JSON of haste.Haste: leases, time-outs and ticks that a test does not want to wait for
 FAULT_MUTANT   the name of a planted bug (mutants.PLANTED)
 """
@@ -18,6 +19,8 @@ def run(module: str) -> int:
     """Change what was asked for, then run `module` as a program. Returns its exit code."""
     if crash := os.environ.pop("FAULT_CRASH", ""):
         crashes.arm(crash)
+    if stall := os.environ.pop("FAULT_STALL", ""):
+        crashes.stall(stall)
     if settings := os.environ.pop("FAULT_HASTE", ""):
         haste.apply(module, settings)
     if mutant := os.environ.pop("FAULT_MUTANT", ""):

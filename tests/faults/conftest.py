@@ -12,12 +12,19 @@ from tests.faults.forkserver import Forks
 from tests.faults.stand import ROOMS, Stand, standing
 from tests.faults.workload import Clients
 
+EMAILS_A_SECOND, CHATS_A_SECOND = 10, 25
 KINDS: dict[str, dict[str, Any]] = {
     "single": {},
     "wired": {"wires": ("nats", "postgres", "provider")},
-    "double": {"replicas": dict.fromkeys(ROOMS, 2)},
+    "double": {
+        "replicas": dict.fromkeys(ROOMS, 2),
+        "env": {
+            "sandbox": {"SANDBOX_RATE_LIMIT": str(EMAILS_A_SECOND)},
+            "telegram": {"TELEGRAM_RATE_LIMIT": str(CHATS_A_SECOND)},
+        },
+    },
 }
-"""What stands there are: one of each service, the same behind proxies, two of each."""
+"""What stands there are: one of each service, the same behind proxies, two of each under limits that they meet."""
 
 
 @pytest.fixture(scope="session")

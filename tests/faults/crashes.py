@@ -1,5 +1,6 @@
 """Places where a process can be made to end, as kill -9 there would end it. Nothing of this is in the services."""
 
+import asyncio
 import functools
 import importlib
 import inspect
@@ -37,10 +38,6 @@ def _volley(args: tuple[Any, ...], result: Any) -> bool:
     return bool(result.claims)
 
 
-def _settling(args: tuple[Any, ...], result: Any) -> bool:
-    return bool(args[1])
-
-
 OUTBOX, DATABASE = "nurture_chassis.outbox", "nurture_chassis.database"
 POINTS: dict[str, Point] = {
     # A channel's attempt, as it goes along: page, claim, call, settlement.
@@ -52,6 +49,7 @@ POINTS: dict[str, Point] = {
     "email.before_commit": Point(
         DATABASE, "Transaction", "execute", after=True, counts=_statement("outbox_add", "claim_follow_up")
     ),
+    "email.before_settle": Point("nurture_email.store", "Store", "settle", after=False),
     "email.after_commit": Point("nurture_email.store", "Store", "settle", after=True),
     "telegram.before_page": Point("nurture_telegram.store", "Store", "take_page", after=False),
     "telegram.before_ack": Point("nats.aio.msg", "Msg", "ack", after=False, counts=_heard("telegram-send")),
@@ -87,26 +85,50 @@ POINTS: dict[str, Point] = {
 def arm(asked: str) -> None:
     """`name` or `name:n`: end this process at its n-th time there."""
     name, _, number = asked.partition(":")
-    point, left = POINTS[name], [int(number or 1)]
+
+    def end() -> None:
+        os.write(2, f"crash point {asked}\n".encode())
+        os._exit(CODE)
+
+    _patch(POINTS[name], int(number or 1), end)
+
+
+def stall(asked: str) -> None:
+    """`name@path`: the first time there waits until `path` exists; everything else in this process goes on."""
+    name, _, path = asked.partition("@")
+
+    async def wait() -> None:
+        while not os.path.exists(path):  # noqa: ASYNC110, ASYNC240 - another process makes it
+            await asyncio.sleep(0.02)
+
+    _patch(POINTS[name], 1, wait)
+
+
+def _patch(point: Point, number: int, act: Callable[[], Any]) -> None:
     owner = getattr(importlib.import_module(point.module), point.owner)
     method = getattr(owner, point.method)
+    left = [number]
 
-    def here(args: tuple[Any, ...], result: Any = None) -> None:
+    def here(args: tuple[Any, ...], result: Any = None) -> Any:
         if point.counts(args, result):
             left[0] -= 1
             if left[0] == 0:
-                os.write(2, f"crash point {asked}\n".encode())
-                os._exit(CODE)
+                return act()
+        return None
+
+    async def pause(args: tuple[Any, ...], result: Any = None) -> None:
+        if (waiting := here(args, result)) is not None:
+            await waiting
 
     if inspect.iscoroutinefunction(method):
 
         @functools.wraps(method)
         async def patched(*args: Any, **kwargs: Any) -> Any:
             if not point.after:
-                here(args)
+                await pause(args)
             result = await method(*args, **kwargs)
             if point.after:
-                here(args, result)
+                await pause(args, result)
             return result
 
     else:

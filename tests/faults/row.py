@@ -7,12 +7,13 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from nurture_local.verify import checks
-from nurture_local.verify.history import Snapshot
+from nurture_local.verify.history import Delivery, Snapshot
 from nurture_local.verify.inputs import Rate
 from nurture_local.verify.verdict import Verdict
 
@@ -88,13 +89,18 @@ class Row:
         self.count_kill(process)
         self.note(f"{process.name} died at {point}")
 
-    def broken(self, process: Process, why: str, within: float = 30) -> None:
-        """Wait until a process says that it is not ready, and says why."""
-        eventually(
-            lambda: (said := process.ready()) and not said.ok and any(why in one for one in said.problems),
-            f"{process.name} saying that it is not ready because of {why!r} (it says {process.ready()})",
-            within,
-        )
+    def broken(self, processes: list[Process], why: str, within: float = 30) -> None:
+        """Wait until each of these says that it is not ready, and says why."""
+
+        def one(process: Process) -> None:
+            eventually(
+                lambda: (said := process.ready()) and not said.ok and any(why in reason for reason in said.problems),
+                lambda: f"{process.name} saying that it is not ready because of {why!r} (it says {process.ready()})",
+                within,
+            )
+
+        with ThreadPoolExecutor(len(processes)) as pool:
+            list(pool.map(one, processes))
 
     def healed(self, within: float = 60) -> None:
         """Wait until the backlog has drained by itself and everybody is ready again."""
@@ -113,8 +119,8 @@ class Row:
         ambiguous endings explain; `besides`: checks that this row cannot ask."""
         history = self.stand.snapshot(messages=messages)
         self.verdicts = self.ask(history, rates)
-        new = [one for one in history.deliveries.values() if one.id not in self._before]
-        unknowns = Counter(one.channel for one in new if one.status == "unknown")
+        new = self.new(history)
+        unknowns = self.new_unknown(history)
         allowed = {channel: self.kills[channel] * most + self.ambiguous[channel] for channel, most in DOUBTFUL.items()}
         by_check = {verdict.check: verdict for verdict in self.verdicts}
         most = sum(allowed.values()) if unknown is None else unknown
@@ -134,6 +140,14 @@ class Row:
             assert sum(unknowns.values()) <= unknown, (unknowns, unknown)
         assert new, "this row sent nothing"
         return history
+
+    def new(self, history: Snapshot) -> list[Delivery]:
+        """Deliveries that this row caused."""
+        return [one for one in history.deliveries.values() if one.id not in self._before]
+
+    def new_unknown(self, history: Snapshot) -> dict[str, int]:
+        """How many of them are unknown, by channel."""
+        return dict(Counter(one.channel for one in self.new(history) if one.status == "unknown"))
 
     def ask(self, history: Snapshot, rates: Mapping[str, Rate] | None = None) -> list[Verdict]:
         """The checks, over the whole life of the stand."""

@@ -40,11 +40,12 @@ class TookTooLong(AssertionError):
     """Something that should have happened by itself has not; the text says what, and the last answer."""
 
 
-def eventually(ask: Callable[[], T], what: str, within: float = 60) -> T:
-    """The first truthy answer; asks every 50 ms, less often when it takes long."""
+def eventually(ask: Callable[[], T], what: str | Callable[[], str], within: float = 60) -> T:
+    """The first truthy answer; asks every 50 ms, less often when it takes long. `what` is for the failure's text."""
     tick, pause, deadline = threading.Event(), 0.05, time.monotonic() + within
     while not (answer := ask()):
         if time.monotonic() > deadline:
+            what = what if isinstance(what, str) else what()
             raise TookTooLong(f"{what} did not happen within {within:.0f} s; the last answer was {answer!r}")
         tick.wait(pause)
         pause = min(pause * 1.1, 0.3)
@@ -87,7 +88,7 @@ class Stand:
         self.plan = plan.make(self.data, configuration.load({}), options, {"PATH": "/usr/bin:/bin"})
         ports = self.plan.state.ports
         self.monitor = ports["nats-monitor"]
-        self.sandbox = f"http://127.0.0.1:{ports['sandbox']}"
+        self.sandbox_url = f"http://127.0.0.1:{ports['sandbox']}"
         self.nats_url = self.plan.state.nats
         self.admin_url = self.plan.admin_url
         self.ledger_path = self.data.path / "sandbox" / "ledger.sqlite3"
@@ -104,7 +105,7 @@ class Stand:
             self._stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{one.port}", headers=key, timeout=10))
             for one in self.room("gateway")
         ]
-        self.provider = self._stack.enter_context(httpx.Client(base_url=self.sandbox, timeout=10))
+        self.provider = self._stack.enter_context(httpx.Client(base_url=self.sandbox_url, timeout=10))
         return self
 
     def _own(self, spec: ChildSpec) -> ChildSpec:
@@ -229,7 +230,9 @@ class Stand:
         """Wait until the backlog has drained, of itself, and every service is ready."""
         deadline = time.monotonic() + within
         while True:
-            eventually(lambda: not self.unfinished(), f"the end of {self.unfinished()}", deadline - time.monotonic())
+            eventually(
+                lambda: not self.unfinished(), lambda: f"the end of {self.unfinished()}", deadline - time.monotonic()
+            )
             # Twice: between two stations something is on no list.
             if not self.unfinished():
                 break

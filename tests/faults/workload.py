@@ -10,6 +10,7 @@ import re
 import threading
 import time
 from collections import Counter
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Literal
 from uuid import UUID, uuid4
 
@@ -192,72 +193,64 @@ class Clients:
 
 
 class Load:
-    """Clients that ask without a pause, in a thread, while the system is being broken."""
+    """Clients that ask without a pause, each in a thread, while the system is being broken."""
 
-    def __init__(self, clients: Clients, stand: Stand, people: list[Person], type: str, seed: int) -> None:
+    def __init__(
+        self, clients: Clients, stand: Stand, people: list[Person], type: str, seed: int, *, at_once: int = 4
+    ) -> None:
         self._clients = clients
         self._stand = stand
         self._waiting = list(people)
-        self._type = type
-        self._rng = random.Random(seed)
-        self._stop = threading.Event()
-        self._failure: BaseException | None = None
         self._reached: list[Person] = []
-        self._thread = threading.Thread(target=self._run, name="load")
+        self._type = type
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._pool = ThreadPoolExecutor(at_once, "load")
+        self._seeds = [seed + number for number in range(at_once)]
+        self._ends: list[Future[None]] = []
 
     def __enter__(self) -> "Load":
-        self._thread.start()
+        self._ends = [self._pool.submit(self._run, random.Random(seed)) for seed in self._seeds]
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Ends the asking; whoever was not started yet is started now, all at once."""
         self._stop.set()
-        self._thread.join(120)
-        if self._failure is not None:
-            raise self._failure
+        self._pool.shutdown()
+        for end in self._ends:
+            end.result()
+        if self._waiting:
+            self._clients.start(self._waiting, self._type)
 
-    @property
-    def left(self) -> int:
-        """People whom nobody has started yet."""
-        return len(self._waiting)
+    def _run(self, rng: random.Random) -> None:
+        while not self._stop.is_set():
+            self._act(rng)
+            self._stop.wait(rng.uniform(0.0, 0.15))
 
-    def _run(self) -> None:
-        try:
-            while not self._stop.is_set():
-                if not self._act():
-                    return
-                self._stop.wait(self._rng.uniform(0.0, 0.15))
-            self._clients.start(self._waiting, self._type) if self._waiting else None
-        except BaseException as error:
-            self._failure = error
-
-    def _act(self) -> bool:
-        if not self._waiting:
-            return False
-        draw = self._rng.random()
-        if draw < 0.5 or not self._reached:
-            person = self._waiting.pop()
-            self._clients.start_one(person, self._type)
-            self._reached.append(person)
-        elif draw < 0.75:
-            count = min(self._rng.randint(2, 12), len(self._waiting))
-            some, self._waiting = self._waiting[:count], self._waiting[count:]
-            self._clients.start(some, self._type)
+    def _take(self, most: int) -> list[Person]:
+        with self._lock:
+            some, self._waiting = self._waiting[:most], self._waiting[most:]
             self._reached += some
-        elif draw < 0.9:
+            return some
+
+    def _act(self, rng: random.Random) -> None:
+        draw = rng.random()
+        if draw < 0.5 or not self._reached:
+            for person in self._take(1):
+                self._clients.start_one(person, self._type)
+        elif draw < 0.65:
+            if some := self._take(rng.randint(2, 12)):
+                self._clients.start(some, self._type)
+        elif draw < 0.85:
             events = [
-                {
-                    "user": self._rng.choice(self._reached).name,
-                    "event": self._rng.choice(("attended", "commitment_made")),
-                }
-                for _ in range(self._rng.randint(1, 4))
+                {"user": rng.choice(self._reached).name, "event": rng.choice(("attended", "commitment_made"))}
+                for _ in range(rng.randint(1, 4))
             ]
             self._clients.ask("events", "/admin/api/events", {"events": events})
         else:
-            self._leave()
-        return True
+            self._leave(rng.choice(self._reached))
 
-    def _leave(self) -> None:
-        person = self._rng.choice(self._reached)
+    def _leave(self, person: Person) -> None:
         if person.channel != "email":
             return
         try:
