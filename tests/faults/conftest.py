@@ -92,12 +92,12 @@ def double(stands: Stands) -> Rows:
     return _rows(stands, "double")
 
 
-@pytest.fixture(autouse=True)
-def _told(request: pytest.FixtureRequest) -> Iterator[None]:
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
     """What a row had to say travels with its report, also from another process."""
-    row.LINES.clear()
-    yield
-    request.node.user_properties.extend(("row", line) for line in row.LINES)
+    if call.when == "call":
+        item.user_properties.extend(("row", line) for line in row.LINES)
+        row.LINES.clear()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
