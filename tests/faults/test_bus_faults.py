@@ -118,7 +118,7 @@ def test_the_store_is_wiped(wired: Rows) -> None:
         row.judge(unknown=0)
 
 
-@pytest.mark.parametrize("part", ["all of it"])
+@pytest.mark.parametrize("part", ["all of it", "its messages"])
 def test_the_store_is_an_older_one(wired: Rows, part: str) -> None:
     """A copy is put back. All of it: streams and consumers forget the same; only messages: consumers are ahead of them."""
     with wired(f"F11 an older copy of {part} of the JetStream store") as row:
