@@ -27,7 +27,8 @@ SAID = Counter("nurture_messages_said", "Messages published, by subject", ["subj
 M = TypeVar("M", bound=Message)
 Handler = Callable[[M], Awaitable[None]]
 PAGES_IN_FLIGHT = 4
-PULL_SECONDS = 20.0
+PULL_SECONDS = 10.0
+"""Life of a pull at the server: for so long it may send a message to a peer that is gone, which then waits to be due again."""
 PUBLISH_SECONDS = 5.0
 
 
@@ -123,16 +124,19 @@ class Bus:
         connection = await self.broker.connect()
         let_go(connection)
         self._notice_silence()
+        # Before FastStream makes its first pull. Its own way would also create a durable that is missing.
+        self.jetstream.pull_subscribe = self._pull
 
     async def start(self) -> None:
         """Subscribe, once the topology's owner has made every consumer that we hear."""
         for consumer in self.durables:
             await self._await_consumer(consumer)
         await self.broker.start()
-        for subscriber in self.broker.subscribers:
-            subscription: Any = getattr(subscriber, "subscription", None)
-            if hasattr(subscription, "fetch"):
-                self._pulls.append(Pull(subscription._consumer, subscription, self.lost))
+
+    async def _pull(self, subject: str, *, durable: str, stream: str, config: Any = None, **more: Any) -> Any:
+        subscription = await self.jetstream.pull_subscribe_bind(durable=durable, stream=stream, **more)
+        self._pulls.append(Pull(durable, subscription, self.lost))
+        return subscription
 
     async def stop(self) -> None:
         self._closing = True

@@ -11,6 +11,7 @@ import structlog
 from asyncpg.pool import PoolConnectionProxy
 from prometheus_client import Counter
 
+from nurture_chassis.guard import notice_silence
 from nurture_chassis.queries import Queries
 from nurture_chassis.settings import ServiceSettings
 
@@ -21,12 +22,21 @@ TRANSACTIONS = Counter("nurture_sql_transactions", "Explicit transactions commit
 Connection = asyncpg.Connection | PoolConnectionProxy
 UNREACHABLE = (
     OSError,
-    asyncpg.InterfaceError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.CannotConnectNowError,
     TimeoutError,
+    asyncpg.InterfaceError,
+    # What asyncpg says of a transaction whose server was killed under it: "cannot switch to state …".
+    asyncpg.InternalClientError,
+    asyncpg.PostgresConnectionError,
+    # Starting, stopping, in recovery, a statement cancelled for its time-out: class 57, with 57P01 to 57P05.
+    asyncpg.OperatorInterventionError,
+    # No connection, memory or disk left: class 53.
+    asyncpg.InsufficientResourcesError,
+    # A server that lost its primary.
+    asyncpg.ReadOnlySQLTransactionError,
 )
-"""What a database that is away, starting or stopping looks like from here."""
+"""What a database that is away, starting, stopping or out of means looks like from here; the same work succeeds later."""
+COMMAND_SECONDS = 10.0
+CONNECT_SECONDS = 5.0
 
 
 class Rows:
@@ -89,22 +99,14 @@ class Database(Rows):
         return self._pool
 
     async def open(self) -> None:
-        """Wait for the server and for this room's migrations, then fill the pool."""
+        """Wait for the server and for this room's migrations."""
+        pool = await self._make_pool()
         said = False
         while True:
             try:
-                self._pool = await asyncpg.create_pool(
-                    self._settings.database_url.reveal(),
-                    min_size=1,
-                    max_size=self._settings.database_pool_size,
-                    init=_speak_json,
-                    command_timeout=30,
-                    reset=_leave_as_it_is,
-                    server_settings={"search_path": self.schema, "application_name": f"nurture-{self.schema}"},
-                )
-                if await self._pool.fetchval("select to_regclass('outbox')") is not None:
+                if await pool.fetchval("select to_regclass('refilled')") is not None:
+                    self._pool = pool
                     return
-                await self._pool.close()
                 reason = f"schema {self.schema} is not migrated; run `nurture db migrate`"
             except (*UNREACHABLE, asyncpg.InvalidAuthorizationSpecificationError) as error:
                 reason = f"{type(error).__name__}: the database does not answer"
@@ -112,6 +114,19 @@ class Database(Rows):
                 log.warning("database.waiting", reason=reason)
                 said = True
             await asyncio.sleep(0.1)
+
+    async def _make_pool(self) -> asyncpg.Pool:
+        return await asyncpg.create_pool(
+            self._settings.database_url.reveal(),
+            # No floor: asyncpg would print a traceback for each try to keep it while the server is away.
+            min_size=0,
+            max_size=self._settings.database_pool_size,
+            init=_prepare,
+            timeout=CONNECT_SECONDS,
+            command_timeout=COMMAND_SECONDS,
+            reset=_leave_as_it_is,
+            server_settings={"search_path": self.schema, "application_name": f"nurture-{self.schema}"},
+        )
 
     async def close(self) -> None:
         if self._pool is not None:
@@ -136,7 +151,11 @@ async def _leave_as_it_is(_connection: asyncpg.Connection) -> None:
     """Nothing here leaves state in a session (locks end with their transaction), so a release needs no round trip."""
 
 
-async def _speak_json(connection: asyncpg.Connection) -> None:
+async def _prepare(connection: asyncpg.Connection) -> None:
+    transport: Any = getattr(connection, "_transport", None)
+    sock = transport.get_extra_info("socket") if transport is not None else None
+    if sock is not None:
+        notice_silence(sock.fileno())
     await connection.set_type_codec(
         "jsonb",
         schema="pg_catalog",

@@ -1,6 +1,7 @@
 """A message is a row in the transaction that causes it; the writer publishes after commit, the relay sweeps what is left."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -20,6 +21,7 @@ from nurture_chassis.trace import HEADER, traceparent
 
 log = structlog.get_logger()
 SWEPT = Counter("nurture_outbox_swept", "Messages that the relay published in their writer's place")
+HURRY_SECONDS = 8.0
 REFILLED = Counter("nurture_outbox_refilled", "Messages made unpublished again because the bus may have lost them")
 
 
@@ -73,7 +75,7 @@ class Outbox:
         self._answered: int | None = None
         self._sour: set[str] = set()
         self._trouble: str | None = None
-        self._complained = False
+        self._left_at = float("-inf")
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Saying]:
@@ -88,7 +90,10 @@ class Outbox:
 
     def publish(self, letters: list[Letter]) -> None:
         """Publish committed letters without making the caller wait; whatever fails is left to the relay."""
-        if not letters or not self._bus.connected:
+        if not letters:
+            return
+        if not self._bus.connected:
+            self._left_at = time.monotonic()
             return
         task = asyncio.create_task(self._publish(letters))
         self._flight.add(task)
@@ -101,10 +106,11 @@ class Outbox:
             return
         results = await self._put(letters)
         failed = [result for result in results if result is not None]
-        if failed and not self._complained:
-            # Once: in an outage every writer would say the same.
-            self._complained = True
-            log.warning("outbox.left_to_relay", letters=len(failed), error=_named(failed[0]))
+        if failed:
+            if not self._hurries:
+                # Once: in an outage every writer would say the same.
+                log.warning("outbox.left_to_relay", letters=len(failed), error=_named(failed[0]))
+            self._left_at = time.monotonic()
         if answered == self._answered:
             self._published += [letter.id for letter, result in zip(letters, results, strict=True) if result is None]
 
@@ -128,10 +134,18 @@ class Outbox:
                 raise
         return bool(self._published)
 
-    async def relay(self) -> bool:
-        """Answer what the bus has lost, then publish what waits. True when there may be more."""
-        await self._look_for_losses()
-        return await self.sweep()
+    @property
+    def _hurries(self) -> bool:
+        """Whether writers have just left letters to the relay: somebody is waiting for them, or for what they bring about."""
+        return time.monotonic() - self._left_at < HURRY_SECONDS
+
+    async def relay(self) -> bool | float | None:
+        """Answer what the bus has lost, then publish what waits. True when there may be more, else seconds until then."""
+        if self._bus.connected:
+            await self._look_for_losses()
+            if await (self.sweep(older_than=1.0) if self._hurries else self.sweep()):
+                return True
+        return 1.0 if self._hurries else None
 
     async def sweep(self, older_than: float = 5.0, limit: int = 200) -> bool:
         """Publish what no writer got out, oldest first, `older_than` seconds; one round. True when there may be more.
@@ -165,11 +179,11 @@ class Outbox:
             trouble = _named(next(iter(failed.values())))
             if trouble != self._trouble:
                 log.warning("outbox.publishing_fails", subjects=sorted(failed), error=trouble)
-            self._trouble, self._sour = trouble, self._sour | set(failed)
+            self._trouble, self._sour, self._left_at = trouble, self._sour | set(failed), time.monotonic()
         elif not self._sour:
             if self._trouble:
                 log.info("outbox.publishing_again")
-            self._trouble, self._complained = None, False
+            self._trouble = None
         if not more:
             self._sour = set()
 

@@ -68,7 +68,7 @@ class Service:
         await self.outbox.replay(letters.items)
 
     async def _rotate(self) -> None:
-        await self.database.fetchval("outbox_rotate")
+        await self.database.fetchval("outbox_rotate", timeout=60)
 
     async def live(self) -> Reply:
         return as_json(200, {"status": "alive", "service": self.room})

@@ -32,7 +32,7 @@ def build(config: Config | None = None) -> Service:
         hits=Gate("hits", pages.hits),
         updates=Gate("updates", pages.updates),
         links=Links(service.database),
-        why_not_ready=service.bus.problems,
+        why_not_ready=service.troubles,
         webhook_keys=config.webhook_keys(),
     )
     handlers = Handlers(service.database, room.waiters)
