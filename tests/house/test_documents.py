@@ -31,6 +31,16 @@ def test_every_file_that_the_architecture_names_exists() -> None:
             assert (ROOT / path).exists(), path
 
 
+def test_every_promise_names_tests_that_exist() -> None:
+    rows = [line for line in (ROOT / "docs/guarantees.md").read_text().splitlines() if re.match(r"\| \d+ \|", line)]
+    assert len(rows) == 12
+    for row in rows:
+        held_by = re.findall(r"`(tests/[\w/.]+)`", row)
+        assert held_by, row
+        for path in held_by:
+            assert (ROOT / path).exists(), path
+
+
 def test_service_cards_name_what_the_rooms_hear() -> None:
     for room in ("gateway", "controller", "email", "telegram", "scoring"):
         card = (ROOT / f"services/{room}/nurture_{room}/__init__.py").read_text()
