@@ -2,8 +2,8 @@
 
 -- name: moment
 -- The first statement, so the snapshot is of this moment.
-select clock_timestamp() as at, exists (select from information_schema.tables
-    where table_schema = 'controller' and table_name = 'deliveries') as migrated
+select clock_timestamp() as at, exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace
+    where n.nspname = 'controller' and c.relname = 'deliveries') as migrated
 
 -- name: deliveries
 -- Facts, and what was frozen with them; of the words only their hash.

@@ -37,7 +37,7 @@ async def take(
     without: dict[str, str] = {}
     bus = None
     if nats_url is None:
-        without["bus"] = "no address of the bus is known here"
+        without["bus"] = "its address is not known here"
     else:
         try:
             bus = await stream.stand(nats_url)
@@ -47,7 +47,7 @@ async def take(
     found = await record.read(admin_url, publish_schema)
     effects: list[Effect] | None = None
     if ledger is None:
-        without["ledger"] = "the ledger is the sandbox's, and there is none here"
+        without["ledger"] = "only a sandbox has one"
     else:
         try:
             effects = _by_then(await asyncio.to_thread(ledgers.read, ledger), found, before)
