@@ -34,7 +34,7 @@ def test_everything_agrees_with_the_ledger_also_on_the_way(system: System) -> No
     system.chaos(latency_ms=0)
     assert system.settled(started.json()["command_id"])["started"] == PEOPLE
 
-    query = "select count(*) from message_deliveries where user_id = any($1::uuid[]) and delivery_status <> 'pending'"
+    query = "select count(*) from controller.deliveries where user_id = any($1::uuid[]) and not unsettled"
 
     def ended() -> bool:
         return system.rows(query, ids)[0][0] >= PEOPLE

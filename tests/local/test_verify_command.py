@@ -36,6 +36,9 @@ insert into email.pages (id, members, claim_id) values (gen_random_uuid(), array
 insert into email.claims (id, members, state, attempt, results, settled_at)
     values ('{claim}', array['{delivery}'::uuid], 'settled', 1,
             '{{"{delivery}": {{"outcome": "accepted", "provider_id": "em_1", "late": true}}}}', now());
+insert into controller.clock values (true, 2, 1700000000, 1700000500);
+insert into controller.message_requests values (gen_random_uuid(), '{person}', 'reminder', 1, '{{email}}', null, 'words', '{{}}', now(), 'me', now());
+insert into controller.paused_types values ('reminder', now());
 insert into scoring.message_credits (delivery_id, user_id, channel, delivered_at, signals)
     values ('{delivery}', '{person}', 'email', now(), '[{{"kind":"clicked","at":1.5,"signal":"human","credit":0.6,"link":"a"}}]');
 """
@@ -153,7 +156,9 @@ def test_a_snapshot_is_what_the_tables_hold(planted: str, bus: str) -> None:
     assert credit.signals == (("clicked", 1.5, "human", "a"),)
     assert history.contacts[0].address == "ada@example.test"
     assert history.counts == {"pending": 1}
-    assert list(history.without) == ["ledger"]
+    assert ([one.sequence_type for one in history.requests], history.paused_types) == (["reminder"], {"reminder"})
+    business = 1_700_000_500 + (history.taken_at.timestamp() - 1_700_000_000) * 2
+    assert (history.speed, history.now.timestamp()) == (2, pytest.approx(business))
     assert history.bus is not None
     assert [(one.stream, one.seq, one.msg_id, one.personal) for one in history.bus.messages or ()] == [
         ("COMMANDS", 1, "0", ()),

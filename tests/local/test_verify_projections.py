@@ -18,7 +18,7 @@ from nurture_scoring import credits as theirs
 from nurture_scoring import recompute
 from nurture_scoring.folding import Message
 
-from tests.local.made_history import T0, Broken, at, good, one_of, planted
+from tests.local.made_history import CALM, T0, Broken, at, good, one_of, planted
 
 # The facts
 
@@ -189,6 +189,7 @@ def a_delivery(channel: str = "email") -> Delivery:
     )  # fmt: skip
 
 
+@CALM
 @given(EVENTS, st.randoms(use_true_random=False))
 def test_the_fold_does_not_care_about_order_and_repetition(events: list[Event], mixer: random.Random) -> None:
     mixed = events * 3
@@ -196,6 +197,7 @@ def test_the_fold_does_not_care_about_order_and_repetition(events: list[Event], 
     assert fold(a_delivery(), mixed) == fold(a_delivery(), events)
 
 
+@CALM
 @given(EVENTS)
 def test_the_fold_is_the_controllers(events: list[Event]) -> None:
     """The checker has its own; what the controller would write is what it expects."""
@@ -223,13 +225,14 @@ SIGNALS = st.lists(
 )  # fmt: skip
 
 
+@CALM
 @given(SIGNALS, st.one_of(st.none(), st.integers(0, 30).map(float)), st.one_of(st.none(), st.just(40.0)))
 def test_credits_are_scorings(signals: list, delivered: float | None, goal: float | None) -> None:
     room = [theirs.Signal(kind=kind, at=at_, signal=maker, link=link) for kind, at_, maker, link in signals]
     assert credit(signals, delivered, goal) == theirs.credit(room, delivered, goal)
 
 
-@settings(max_examples=40)
+@settings(CALM, max_examples=40)
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 40), SIGNALS), max_size=8), st.lists(
     st.tuples(st.integers(0, 2), st.sampled_from(["attended", "missed", "commitment_kept", "bought"]), st.integers(0, 60)),
     max_size=6))  # fmt: skip
@@ -300,7 +303,7 @@ def test_c11_holds_the_rest_summary_against_the_rows() -> None:
 # The log
 
 
-@settings(max_examples=30)
+@settings(CALM, max_examples=30)
 @given(EVENTS)
 def test_a_log_in_columns_tells_what_was_put_in(events: list[Event]) -> None:
     log = EventLog()

@@ -8,11 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from nurture_local.verify import checks, files
-from nurture_local.verify.history import ChatRefusal, Command, Contact, DeadLetter, Snapshot, StartJob, Suppression
+from nurture_local.verify.history import (
+    ChatRefusal,
+    Command,
+    Contact,
+    DeadLetter,
+    Request,
+    Snapshot,
+    StartJob,
+    Suppression,
+)
 from nurture_local.verify.inputs import Rate, Refused, Sample
 from nurture_local.verify.timing import densest
 
-from tests.local.made_history import Broken, at, good, one_of, planted, with_claim
+from tests.local.made_history import CALM, Broken, at, good, one_of, planted, with_claim
 
 # C8
 
@@ -68,9 +77,15 @@ def nobody_answers(history: Snapshot) -> tuple[Snapshot, UUID]:
     return replace(history, commands={**history.commands, command.id: command}), command.id
 
 
+def nobody_plans_a_request(history: Snapshot) -> tuple[Snapshot, UUID]:
+    one = Request(id=uuid4(), sequence_type="reminder", requested_at=at(0), next_at=at(100), cancelled_at=None)
+    return replace(history, requests=[one]), one.id
+
+
 @pytest.mark.parametrize(
     ("break_it", "why"),
     [
+        (nobody_plans_a_request, "due for 900 s, and nobody plans it"),
         (still_pending, "nothing has become of it"),
         (lease_ran_out, "its lease ran out 500 s ago"),
         (volley_forgotten, "its lease ran out 500 s ago"),
@@ -107,6 +122,8 @@ def test_c8_does_not_cry_about_a_queue_a_job_or_a_stop() -> None:
     assert checks.c8_liveness(replace(history, jobs={id: job}), patience=60).ok
     history, _ = nobody_plans(good().snapshot())
     assert checks.c8_liveness(replace(history, held="paused"), patience=60).ok
+    history, _ = nobody_plans_a_request(good().snapshot())
+    assert checks.c8_liveness(replace(history, paused_types=frozenset({"reminder"}))).ok
 
 
 def test_c8_lists_dead_letters() -> None:
@@ -197,6 +214,7 @@ def test_c10_counts_calls_in_every_second() -> None:
     assert "8 messages to one chat" in to_one.bad[0].why
 
 
+@CALM
 @given(st.lists(st.integers(0, 40).map(lambda eighth: eighth / 8), max_size=20))
 def test_the_busiest_second_is_found(times: list[float]) -> None:
     times.sort()
@@ -251,6 +269,7 @@ def test_c12_and_c13_find_words_in_files(tmp_path: Path) -> None:
     assert checks.c13_secrets((), canaries=0, files=3).skipped
 
 
+@CALM
 @given(st.integers(2, 40), st.integers(0, 60), st.integers(0, 60))
 def test_a_word_is_found_once_wherever_pieces_end(
     tmp_path_factory: pytest.TempPathFactory, piece: int, one: int, two: int

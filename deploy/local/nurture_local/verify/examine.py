@@ -67,9 +67,7 @@ async def _twice(place: Place, ask: Callable[[Snapshot], list[Verdict]], *, mess
 
 
 async def _take(place: Place, messages: bool) -> Snapshot:
-    return await snapshot.take(
-        place.admin_url, place.publish_schema, place.ledger, place.nats_url, clock=place.clock, messages=messages
-    )
+    return await snapshot.take(place.admin_url, place.publish_schema, place.ledger, place.nats_url, messages=messages)
 
 
 def _still_bad(before: Verdict, after: Verdict) -> Verdict:

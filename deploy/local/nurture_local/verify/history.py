@@ -80,6 +80,21 @@ class Enrolment(Struct, kw_only=True, gc=False):
     last_delivery_id: UUID | None = None
     ended_reason: str | None = None
 
+    @property
+    def single(self) -> bool:
+        """Whether it is one message that was asked for in SQL: its one delivery has its id, whatever the step."""
+        return self.id == self.command_id
+
+
+class Request(Struct, frozen=True, kw_only=True, gc=False):
+    """A single message that was asked for in SQL. `next_at` is None once it is planned or was cancelled."""
+
+    id: UUID
+    sequence_type: str
+    requested_at: datetime
+    next_at: datetime | None
+    cancelled_at: datetime | None
+
 
 class Event(Struct, frozen=True, kw_only=True, gc=False):
     """A row of the log. `reason`, `attempts`, `arrived`, `signal`, `link` are from its detail."""
@@ -342,6 +357,8 @@ class Snapshot(Struct, kw_only=True):
     speed: float = 1.0
     deliveries: Mapping[UUID, Delivery] = {}
     enrolments: Mapping[UUID, Enrolment] = {}
+    requests: Sequence[Request] = ()
+    paused_types: frozenset[str] = frozenset()
     events: Sequence[Event] = ()
     pages: Sequence[Page] = ()
     claims: Sequence[EmailClaim] = ()

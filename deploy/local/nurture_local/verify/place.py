@@ -1,13 +1,11 @@
 """Where there is something to verify: the instance of a data dir, or the database that the environment names."""
 
-import os
 from pathlib import Path
 
 from msgspec import Struct, structs
 from nurture_chassis import settings
-from nurture_chassis.clock import Clock
 
-from nurture_local import business_clock, postgres
+from nurture_local import postgres
 from nurture_local.configuration import Configuration
 from nurture_local.instance import DataDir, DataDirRefused, State
 from nurture_local.terminal import UNREACHABLE, USAGE, Failure, invocation
@@ -23,7 +21,6 @@ class Place(Struct, kw_only=True, frozen=True):
     publish_schema: str
     nats_url: str | None
     ledger: Path | None = None
-    clock: Clock | None = None
     bus_files: Path | None = None
     logs: Path | None = None
     secrets: dict[str, str] = {}
@@ -49,8 +46,7 @@ def find(data_dir: Path | None) -> Place:
         here = state is not None and not state.own_database
         url, schema, nats_url = given.database_url.reveal(), given.publish_schema, given.nats_url
         if not here or state is None:
-            clock = Clock.from_setting(os.environ.get("NURTURE_CLOCK"))
-            return Place(admin_url=url, publish_schema=schema, nats_url=nats_url, clock=clock)
+            return Place(admin_url=url, publish_schema=schema, nats_url=nats_url)
         return _of(data, state, url, schema)
     if state is None or not state.own_database:
         raise Failure(
@@ -70,7 +66,6 @@ def _of(data: DataDir, state: State, url: str, schema: str) -> Place:
         publish_schema=schema,
         nats_url=state.nats,
         ledger=data.path / "sandbox" / "ledger.sqlite3" if state.sandbox else None,
-        clock=Clock.from_setting(business_clock.setting(state.clock)),
         bus_files=data.path / "nats" if own_bus else None,
         logs=data.logs,
         secrets={name.upper(): value for name, value in structs.asdict(data.known_secrets()).items() if value},

@@ -18,6 +18,16 @@ from controller.deliveries d left join controller.delivery_contents c on c.deliv
 select id, command_id, user_id, sequence_type, step, state, started_at, next_at, paused, last_delivery_id, ended_reason
 from controller.enrolments
 
+-- name: requests
+select id, sequence_type, requested_at, next_at, cancelled_at from controller.message_requests
+
+-- name: paused_types
+select type from controller.paused_types
+
+-- name: clock
+-- How business time runs, as the controller was told.
+select speed, real_epoch, business_epoch from controller.clock
+
 -- name: events
 -- A delivery's together, so that nobody has to hold all of them to sort them.
 select event_id, delivery_id, kind, at, received_at, provider_id, detail->>'reason' as reason,
