@@ -258,6 +258,13 @@ def test_c2_does_not_cry_while_an_outbox_has_not_spoken() -> None:
     assert (verdict.bad, [one.id for one in verdict.open]) == ([], [str(id)])
 
 
+def test_c2_does_not_cry_while_a_room_has_not_said_again_what_the_bus_lost() -> None:
+    history, id = never_taken_over(good().snapshot())
+    verdict = checks.c2_loss(replace(history, refilling=frozenset({"controller"})))
+    assert (verdict.bad, [one.id for one in verdict.open]) == ([], [str(id)])
+    assert not checks.c2_loss(replace(history, refilling=frozenset({"email"}))).ok
+
+
 @pytest.mark.parametrize("state", ["open", "waiting page", "sending"])
 def test_c2_lists_what_waits_in_a_channel_as_open(state: str) -> None:
     history = good().snapshot()

@@ -350,6 +350,7 @@ class Snapshot(Struct, kw_only=True):
 
     `ledger` and `bus` are None where there were none; `without` says why, by source. `pace` is seconds between two calls, by
     account (`resend`, `telegram`). `held`: why nothing is planned or sent, where somebody has stopped everything.
+    `refilling`: rooms that have not said again yet what the bus has lost.
     """
 
     taken_at: datetime
@@ -380,6 +381,7 @@ class Snapshot(Struct, kw_only=True):
     pace: Mapping[str, float] = {}
     parked: Mapping[str, str] = {}
     held: str | None = None
+    refilling: frozenset[str] = frozenset()
     ledger: Sequence[Effect] | None = None
     bus: Bus | None = None
     without: Mapping[str, str] = {}

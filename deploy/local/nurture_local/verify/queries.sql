@@ -96,6 +96,15 @@ union all select 'email', id, subject, created_at, published_at from email.outbo
 union all select 'telegram', id, subject, created_at, published_at from telegram.outbox
 union all select 'scoring', id, subject, created_at, published_at from scoring.outbox
 
+-- name: refilling
+-- Rooms that have not said again yet what the bus has lost.
+with latest as (select coalesce(max(n), 0) as n from controller.bus_losses)
+select a.room from (
+    select 'gateway' as room, n from gateway.refilled union all select 'controller', n from controller.refilled
+    union all select 'email', n from email.refilled union all select 'telegram', n from telegram.refilled
+    union all select 'scoring', n from scoring.refilled
+) a, latest where a.n < latest.n
+
 -- name: pace
 select account, interval_seconds, case when parked_until > now() then park_reason end as parked from email.pace
 union all select account, interval_seconds, case when parked_until > now() then park_reason end from telegram.pace

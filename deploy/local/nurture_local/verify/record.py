@@ -122,6 +122,7 @@ class _Reader:
             scores=await self._scores(),
             tests=frozenset([id for (id,) in await self._all("tests", tuple)]),
             counts={status: int(count) for status, count in await self._all("counts", tuple)},
+            refilling=frozenset([room for (room,) in await self._all("refilling", tuple)]),
             **await self._pace(),
         )
 
