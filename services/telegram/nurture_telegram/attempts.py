@@ -79,7 +79,7 @@ def decide(claim: Claim, verdict: Verdict) -> Next:
 
 
 def provider_id(chat_id: str, message_id: int | None) -> str:
-    """How a message is named in this room: ids of messages are unique in their chat only."""
+    """How a message is named: ids of messages are unique in their chat only."""
     return f"{chat_id}:{message_id}"
 
 
