@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from uuid import UUID
 
+from hypothesis import HealthCheck, settings
 from msgspec.structs import replace
 from nurture_contracts.topology import CONSUMERS, STREAMS
 from nurture_local.verify.history import (
@@ -33,6 +34,8 @@ from nurture_local.verify.history import (
 )
 from nurture_local.verify.verdict import Verdict
 
+CALM = settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+"""A busy machine is no failure."""
 T0 = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
 """The landmark of the scores is near, so that weights are about one."""
 

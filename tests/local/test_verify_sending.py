@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from nurture_local.verify import checks
-from nurture_local.verify.history import Command, Snapshot, StartJob
+from nurture_local.verify.history import Command, Enrolment, Request, Snapshot, StartJob
 
-from tests.local.made_history import Broken, at, good, one_of, planted, second_effect, with_claim
+from tests.local.made_history import CALM, Broken, at, good, one_of, planted, second_effect, with_claim
 
 
 @pytest.mark.parametrize("blind", ["nothing", "ledger", "bus", "both"])
@@ -130,6 +130,7 @@ def test_c1_knows_that_a_settled_claim_without_a_word_sent_nothing() -> None:
     assert checks.c1_duplicates(replace(history, claims=[earlier, *history.claims])).ok
 
 
+@CALM
 @given(st.lists(st.integers(min_value=1, max_value=3), min_size=1, max_size=8))
 def test_c1_finds_exactly_those_with_more_than_one_effect(times: list[int]) -> None:
     made = good()
@@ -205,9 +206,15 @@ def _pending(history: Snapshot, id: UUID) -> Snapshot:
     return replace(history, deliveries={**history.deliveries, id: blank}, events=events)
 
 
+def request_never_planned(history: Snapshot) -> tuple[Snapshot, UUID]:
+    one = Request(id=uuid4(), sequence_type="reminder", requested_at=at(0), next_at=None, cancelled_at=None)
+    return replace(history, requests=[one]), one.id
+
+
 @pytest.mark.parametrize(
     ("break_it", "why"),
     [
+        (request_never_planned, "its delivery is not there"),
         (lost_command, "nothing is on its way"),
         (lost_enrolment, "there are 0 enrolments"),
         (told_otherwise, "the caller was told 409"),
@@ -251,6 +258,13 @@ def test_c2_does_not_cry_while_an_outbox_has_not_spoken() -> None:
     assert (verdict.bad, [one.id for one in verdict.open]) == ([], [str(id)])
 
 
+def test_c2_does_not_cry_while_a_room_has_not_said_again_what_the_bus_lost() -> None:
+    history, id = never_taken_over(good().snapshot())
+    verdict = checks.c2_loss(replace(history, refilling=frozenset({"controller"})))
+    assert (verdict.bad, [one.id for one in verdict.open]) == ([], [str(id)])
+    assert not checks.c2_loss(replace(history, refilling=frozenset({"email"}))).ok
+
+
 @pytest.mark.parametrize("state", ["open", "waiting page", "sending"])
 def test_c2_lists_what_waits_in_a_channel_as_open(state: str) -> None:
     history = good().snapshot()
@@ -284,3 +298,26 @@ def test_c2_of_a_job_that_is_not_done() -> None:
     assert verdict.ok and "10 of 100 people" in verdict.open[0].why
     miscounted = replace(history, jobs={command.id: replace(job, started=7)})
     assert "7 people started, and there are 0" in checks.c2_loss(miscounted).bad[0].why
+
+
+def test_c2_takes_a_message_that_was_asked_for_in_sql() -> None:
+    """Its enrolment is its own command, and its one step may have any number."""
+    made = good()
+    user, email, _ = made.person()
+    asked, step = made.id(), 3
+    made.enrolments[asked] = Enrolment(
+        id=asked,
+        command_id=asked,
+        user_id=user,
+        sequence_type="reminder",
+        step=step + 1,
+        state="completed",
+        started_at=at(0),
+    )
+    one = made.email(made.enrolments[asked], email)
+    one.step = step
+    history = made.snapshot()
+    cancelled = Request(id=uuid4(), sequence_type="r", requested_at=at(0), next_at=None, cancelled_at=at(1))
+    assert checks.c2_loss(replace(history, requests=[cancelled])).ok
+    without = {id: delivery for id, delivery in history.deliveries.items() if id != one.id}
+    assert str(asked) in {bad.id for bad in checks.c2_loss(replace(history, deliveries=without)).bad}

@@ -46,6 +46,11 @@ def without_password(url: str) -> str:
     return urlunsplit(parts._replace(netloc=user + _host(parts.netloc), query=query))
 
 
+def bus_servers(nats_url: str) -> list[str]:
+    """NATS_URL may name several servers of a cluster, separated by commas."""
+    return [server.strip() for server in nats_url.split(",") if server.strip()]
+
+
 def password_of(url: str) -> str | None:
     """As it stands in the address, still percent-encoded."""
     return urlsplit(url).password

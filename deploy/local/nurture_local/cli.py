@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from cyclopts import App, CycloptsError
 
-from nurture_local.commands import bus, db, doctor, email, events, people, run, sequences, trigger, watch, why
+from nurture_local.commands import bus, db, doctor, email, events, people, run, sequences, trigger, verify, watch, why
 from nurture_local.terminal import USAGE, Failure, console, errors, show_failure
 
 
@@ -40,6 +40,7 @@ app.command(email.email)
 app.command(bus.bus)
 app.command(db.db)
 app.command(doctor.doctor)
+app.command(verify.verify)
 app.command(run.open_, name="open")
 
 

@@ -30,7 +30,14 @@ class Clock:
 
     def now(self) -> datetime:
         """Business time, aware, UTC."""
-        return datetime.fromtimestamp(self._business_epoch + (time.time() - self._real_epoch) * self.speed, UTC)
+        return self._at(time.time())
+
+    def at(self, real: datetime) -> datetime:
+        """Business time at a moment of real time."""
+        return self._at(real.timestamp())
+
+    def _at(self, real: float) -> datetime:
+        return datetime.fromtimestamp(self._business_epoch + (real - self._real_epoch) * self.speed, UTC)
 
     def real(self) -> datetime:
         """Wall-clock time, aware, UTC."""

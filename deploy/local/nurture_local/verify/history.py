@@ -80,6 +80,21 @@ class Enrolment(Struct, kw_only=True, gc=False):
     last_delivery_id: UUID | None = None
     ended_reason: str | None = None
 
+    @property
+    def single(self) -> bool:
+        """Whether it is one message that was asked for in SQL: its one delivery has its id, whatever the step."""
+        return self.id == self.command_id
+
+
+class Request(Struct, frozen=True, kw_only=True, gc=False):
+    """A single message that was asked for in SQL. `next_at` is None once it is planned or was cancelled."""
+
+    id: UUID
+    sequence_type: str
+    requested_at: datetime
+    next_at: datetime | None
+    cancelled_at: datetime | None
+
 
 class Event(Struct, frozen=True, kw_only=True, gc=False):
     """A row of the log. `reason`, `attempts`, `arrived`, `signal`, `link` are from its detail."""
@@ -335,6 +350,7 @@ class Snapshot(Struct, kw_only=True):
 
     `ledger` and `bus` are None where there were none; `without` says why, by source. `pace` is seconds between two calls, by
     account (`resend`, `telegram`). `held`: why nothing is planned or sent, where somebody has stopped everything.
+    `refilling`: rooms that have not said again yet what the bus has lost.
     """
 
     taken_at: datetime
@@ -342,6 +358,8 @@ class Snapshot(Struct, kw_only=True):
     speed: float = 1.0
     deliveries: Mapping[UUID, Delivery] = {}
     enrolments: Mapping[UUID, Enrolment] = {}
+    requests: Sequence[Request] = ()
+    paused_types: frozenset[str] = frozenset()
     events: Sequence[Event] = ()
     pages: Sequence[Page] = ()
     claims: Sequence[EmailClaim] = ()
@@ -363,6 +381,7 @@ class Snapshot(Struct, kw_only=True):
     pace: Mapping[str, float] = {}
     parked: Mapping[str, str] = {}
     held: str | None = None
+    refilling: frozenset[str] = frozenset()
     ledger: Sequence[Effect] | None = None
     bus: Bus | None = None
     without: Mapping[str, str] = {}

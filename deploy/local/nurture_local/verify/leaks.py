@@ -1,5 +1,6 @@
 """Pure: C12 to C14, the bus says nothing twice and nothing personal, secrets stay secret, nothing grows."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 
@@ -12,10 +13,10 @@ from nurture_local.verify.verdict import Bad, Verdict, skipped
 def c12_bus(history: Snapshot, *, hits: Iterable[Hit] = (), bytes_read: int = 0) -> Verdict:
     """Message ids are unique within the window; no address stands in a message or (`hits`) in the store's files."""
     bus = history.bus
-    bad = [Bad(f"{hit.path}@{hit.offset}", hit.label) for hit in hits]
+    bad = _by_file(hits)
     notes = [f"{bytes_read:,} bytes of its files"] if bytes_read else []
     if (bus is None or bus.messages is None) and not bytes_read:
-        return skipped("C12", "bus", history.without.get("bus", "its messages were not read"))
+        return skipped("C12", "bus", "its messages were not read")
     messages = (bus.messages if bus else None) or ()
     windows = {one.name: one.duplicate_window for one in bus.streams} if bus else {}
     last: dict[tuple[str, str], float] = {}
@@ -36,10 +37,24 @@ def c13_secrets(hits: Iterable[Hit], *, canaries: int, files: int) -> Verdict:
     """No canary stands in any of the files that were searched."""
     if not canaries:
         return skipped("C13", "secrets", "no secrets are known here")
-    bad = [Bad(f"{hit.path}@{hit.offset}", f"{hit.label} stands there") for hit in hits]
     return Verdict(
-        check="C13", name="secrets", of=files, bad=bad, notes=[f"{canaries} secrets looked for in {files:,} files"]
+        check="C13",
+        name="secrets",
+        of=files,
+        bad=_by_file(hits),
+        notes=[f"{canaries} secrets looked for in {files:,} files"],
     )
+
+
+def _by_file(hits: Iterable[Hit]) -> list[Bad]:
+    """One for each file and what stands in it; where it stands first tells where to look."""
+    found: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for hit in hits:
+        found[hit.path, hit.label].append(hit.offset)
+    return [
+        Bad(path, f"{label} stands there {len(at)} times, first at byte {min(at)}")
+        for (path, label), at in found.items()
+    ]
 
 
 GROWTH = 1.25

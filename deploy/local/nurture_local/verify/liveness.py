@@ -100,6 +100,11 @@ def _due(history: Snapshot, patience: float) -> Iterator[Found]:
         else:
             yield Bad(str(one.id), f"{why}, and nobody plans it"), not history.held
 
+    for one in history.requests:
+        if one.next_at is not None and one.next_at <= last and one.sequence_type not in history.paused_types:
+            late = (history.now - one.next_at).total_seconds() / history.speed
+            yield Bad(str(one.id), f"asked for in SQL and due for {late:.0f} s, and nobody plans it"), not history.held
+
 
 def _commands(history: Snapshot, patience: float) -> Iterator[Found]:
     for one in history.commands.values():

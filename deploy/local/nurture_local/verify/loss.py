@@ -30,7 +30,9 @@ def c2_loss(history: Snapshot, *, accepted: Collection[UUID] = (), quiet: bool =
     where it waits. `accepted`: ids of commands that a client saw accepted, also where the gateway no longer knows them.
     `quiet`: everything should have ended by now, so what is still open counts as lost."""
     ways = Ways(history)
-    found = [*_starts(history, ways, accepted), *_steps(history), *_members(history), *_open(history, ways)]
+    found = [
+        *_starts(history, ways, accepted), *_requests(history), *_steps(history), *_members(history), *_open(history, ways),
+    ]  # fmt: skip
     # The same loss can show in several places; the first tells best.
     lost: dict[str, Bad] = {}
     still: dict[str, Bad] = {}
@@ -83,6 +85,13 @@ def _start(history: Snapshot, ways: Ways, command: Command, begun: int) -> Itera
         yield Bad(id, f"answered, but the caller has not been told: {why or 'and nothing is on its way'}"), bool(why)
 
 
+def _requests(history: Snapshot) -> Iterator[Found]:
+    """What was asked for in SQL is planned, cancelled, or still to come."""
+    for one in history.requests:
+        if one.next_at is None and one.cancelled_at is None and one.id not in history.deliveries:
+            yield Bad(str(one.id), "a message that was asked for in SQL, and its delivery is not there"), False
+
+
 def _steps(history: Snapshot) -> Iterator[Found]:
     planned: dict[UUID, int] = defaultdict(int)
     for one in history.deliveries.values():
@@ -90,7 +99,8 @@ def _steps(history: Snapshot) -> Iterator[Found]:
         if one.enrolment_id not in history.enrolments:
             yield Bad(str(one.id), f"a delivery of enrolment {one.enrolment_id}, which is not there"), False
     for enrolment in history.enrolments.values():
-        missing = [step for step in range(1, enrolment.step) if not planned[enrolment.id] >> step & 1]
+        first = enrolment.step - 1 if enrolment.single else 1
+        missing = [step for step in range(first, enrolment.step) if not planned[enrolment.id] >> step & 1]
         if missing:
             steps = ", ".join(map(str, missing))
             yield (

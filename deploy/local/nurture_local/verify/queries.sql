@@ -2,8 +2,8 @@
 
 -- name: moment
 -- The first statement, so the snapshot is of this moment.
-select clock_timestamp() as at, exists (select from information_schema.tables
-    where table_schema = 'controller' and table_name = 'deliveries') as migrated
+select clock_timestamp() as at, exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace
+    where n.nspname = 'controller' and c.relname = 'deliveries') as migrated
 
 -- name: deliveries
 -- Facts, and what was frozen with them; of the words only their hash.
@@ -17,6 +17,16 @@ from controller.deliveries d left join controller.delivery_contents c on c.deliv
 -- name: enrolments
 select id, command_id, user_id, sequence_type, step, state, started_at, next_at, paused, last_delivery_id, ended_reason
 from controller.enrolments
+
+-- name: requests
+select id, sequence_type, requested_at, next_at, cancelled_at from controller.message_requests
+
+-- name: paused_types
+select type from controller.paused_types
+
+-- name: clock
+-- How business time runs, as the controller was told.
+select speed, real_epoch, business_epoch from controller.clock
 
 -- name: events
 -- A delivery's together, so that nobody has to hold all of them to sort them.
@@ -85,6 +95,15 @@ union all select 'controller', id, subject, created_at, published_at from contro
 union all select 'email', id, subject, created_at, published_at from email.outbox
 union all select 'telegram', id, subject, created_at, published_at from telegram.outbox
 union all select 'scoring', id, subject, created_at, published_at from scoring.outbox
+
+-- name: refilling
+-- Rooms that have not said again yet what the bus has lost.
+with latest as (select coalesce(max(n), 0) as n from controller.bus_losses)
+select a.room from (
+    select 'gateway' as room, n from gateway.refilled union all select 'controller', n from controller.refilled
+    union all select 'email', n from email.refilled union all select 'telegram', n from telegram.refilled
+    union all select 'scoring', n from scoring.refilled
+) a, latest where a.n < latest.n
 
 -- name: pace
 select account, interval_seconds, case when parked_until > now() then park_reason end as parked from email.pace

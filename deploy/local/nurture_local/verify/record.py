@@ -7,6 +7,7 @@ from uuid import UUID
 
 import asyncpg
 import msgspec
+from nurture_chassis.clock import Clock
 from nurture_chassis.queries import Queries
 
 from nurture_local.verify.history import (
@@ -25,6 +26,7 @@ from nurture_local.verify.history import (
     Letter,
     Occasion,
     Page,
+    Request,
     Scores,
     Snapshot,
     StartJob,
@@ -91,11 +93,15 @@ class _Reader:
         if not moment["migrated"]:
             raise Unreadable("the database is not Nurture's, or not migrated: `nurture db migrate`")
         deliveries = {one.id: one for one in await self._all("deliveries", self._delivery)}
+        clock = await self._clock()
         return Snapshot(
             taken_at=moment["at"],
-            now=moment["at"],
+            now=clock.at(moment["at"]),
+            speed=clock.speed,
             deliveries=deliveries,
             enrolments={one.id: one for one in await self._all("enrolments", self._of(Enrolment))},
+            requests=await self._all("requests", self._of(Request)),
+            paused_types=frozenset([type for (type,) in await self._all("paused_types", tuple)]),
             events=await self._log(),
             pages=await self._all("email_pages", self._of(Page)),
             claims=await self._all("email_claims", self._claim),
@@ -116,8 +122,14 @@ class _Reader:
             scores=await self._scores(),
             tests=frozenset([id for (id,) in await self._all("tests", tuple)]),
             counts={status: int(count) for status, count in await self._all("counts", tuple)},
+            refilling=frozenset([room for (room,) in await self._all("refilling", tuple)]),
             **await self._pace(),
         )
+
+    async def _clock(self) -> Clock:
+        """Real time where no controller has told its own."""
+        row = await self._connection.fetchrow(self._queries["clock"])
+        return Clock(*row) if row else Clock()
 
     async def _rows(self, name: str) -> AsyncIterator[asyncpg.Record]:
         async for row in self._connection.cursor(self._queries[name], prefetch=_AT_ONCE):

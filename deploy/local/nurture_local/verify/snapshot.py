@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 from msgspec.structs import replace
-from nurture_chassis.clock import Clock
 
 from nurture_local.bus_state import BusSilent
 from nurture_local.verify import ledger as ledgers
@@ -26,28 +25,27 @@ async def take(
     ledger: Path | None = None,
     nats_url: str | None = None,
     *,
-    clock: Clock | None = None,
     messages: bool = False,
 ) -> Snapshot:
     """Everything that the checks need. Reads only: no consumer is made, nothing is locked.
 
-    `clock` is the installation's business clock where it is not real time; `messages` also reads every message of the bus.
+    `messages` also reads every message of the bus.
     A ledger or a bus that cannot be read is left out, and `without` says why. Raises Unreadable.
     """
     without: dict[str, str] = {}
     bus = None
     if nats_url is None:
-        without["bus"] = "no address of the bus is known here"
+        without["bus"] = "its address is not known here"
     else:
         try:
             bus = await stream.stand(nats_url)
         except BusSilent as error:
             without["bus"] = str(error)
-    before, now = time.time(), clock.now() if clock else None
+    before = time.time()
     found = await record.read(admin_url, publish_schema)
     effects: list[Effect] | None = None
     if ledger is None:
-        without["ledger"] = "the ledger is the sandbox's, and there is none here"
+        without["ledger"] = "only a sandbox has one"
     else:
         try:
             effects = _by_then(await asyncio.to_thread(ledgers.read, ledger), found, before)
@@ -58,14 +56,7 @@ async def take(
             bus = replace(bus, messages=await stream.messages(nats_url, bus.streams, addresses(found)))
         except BusSilent as error:
             without["messages"] = str(error)
-    return replace(
-        found,
-        now=now or found.taken_at,
-        speed=clock.speed if clock else 1.0,
-        ledger=effects,
-        bus=bus,
-        without=without,
-    )
+    return replace(found, ledger=effects, bus=bus, without=without)
 
 
 def _by_then(effects: list[Effect], found: Snapshot, before: float) -> list[Effect]:

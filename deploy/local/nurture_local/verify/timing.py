@@ -8,7 +8,7 @@ from uuid import UUID
 from nurture_local.verify import ties
 from nurture_local.verify.history import Delivery, Effect, Snapshot
 from nurture_local.verify.inputs import Rate, Refused
-from nurture_local.verify.verdict import Bad, Verdict, skipped
+from nurture_local.verify.verdict import NO_LEDGER, Bad, Verdict, skipped
 
 LEASE_SECONDS = 60.0
 """Whether a message has expired is asked when it is claimed; a call may begin as late as the lease ends."""
@@ -17,7 +17,7 @@ LEASE_SECONDS = 60.0
 def c9_suppression(history: Snapshot, *, refused: Iterable[Refused] = (), grace: float = 10.0) -> Verdict:
     """No effect later than `grace` real seconds after a refusal. `refused`: those that a client saw answered with 2xx."""
     if history.ledger is None:
-        return skipped("C9", "suppression", history.without.get("ledger", "there is no ledger"))
+        return skipped("C9", "suppression", NO_LEDGER)
     by_business = {
         (one.user_id, one.channel): one.consent_at
         for one in history.contacts
@@ -75,7 +75,7 @@ def c10_schedule(history: Snapshot, *, rates: Mapping[str, Rate] | None = None) 
     """No effect before its time, or after it expired unless an attempt may have arrived before; no second busier than the
     rate of its channel."""
     if history.ledger is None:
-        return skipped("C10", "schedule", history.without.get("ledger", "there is no ledger"))
+        return skipped("C10", "schedule", NO_LEDGER)
     bad: list[Bad] = []
     excused = {id for id, claims in ties.email_claims(history).items() if any(one.may_have_arrived for one in claims)}
     late = timedelta(seconds=LEASE_SECONDS * history.speed)

@@ -7,7 +7,7 @@ from uuid import UUID
 from nurture_local.verify import ties
 from nurture_local.verify.fold import EVIDENCE, facts_of
 from nurture_local.verify.history import Delivery, Snapshot
-from nurture_local.verify.verdict import Bad, Verdict, skipped
+from nurture_local.verify.verdict import NO_LEDGER, Bad, Verdict, skipped
 
 
 def c3_truth(history: Snapshot) -> Verdict:
@@ -65,7 +65,7 @@ def evidence_of(history: Snapshot) -> dict[UUID, frozenset[str]]:
 def c4_phantoms(history: Snapshot) -> Verdict:
     """Every effect belongs to a planned delivery, went to its frozen address, and always with the same words."""
     if history.ledger is None:
-        return skipped("C4", "phantoms", history.without.get("ledger", "there is no ledger"))
+        return skipped("C4", "phantoms", NO_LEDGER)
     tied = ties.tie(history)
     bad: list[Bad] = []
     for delivery, effects in tied.effects.items():

@@ -2,6 +2,8 @@
 
 from msgspec import Struct
 
+NO_LEDGER = "it takes a ledger"
+
 
 class Bad(Struct, frozen=True):
     """An id with the reason why it stands here."""

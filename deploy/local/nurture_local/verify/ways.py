@@ -32,6 +32,8 @@ class Ways(Struct):
             return f"the consumer {durable} is missing until the bus is mended"
         if consumer.pending + consumer.ack_pending > 0:
             return f"{durable} has {consumer.pending + consumer.ack_pending} messages before it"
+        if room in self.history.refilling:
+            return f"the bus has lost messages that {room} has not said again yet"
         for letter in self.history.outbox:
             fresh = letter.published_at is None or letter.published_at > bus.read_at - JUST
             if fresh and letter.room == room and letter.subject == subject:
