@@ -11,8 +11,9 @@ import structlog
 from asyncpg.pool import PoolConnectionProxy
 from prometheus_client import Counter
 
-from nurture_chassis.queries import Queries
-from nurture_chassis.settings import ServiceSettings
+from nurture_chassis.pooling import TRANSACTION_POOLER, pooled_by_transaction
+from nurture_chassis.queries import Queries, quoted
+from nurture_chassis.settings import ServiceSettings, SettingsError
 
 log = structlog.get_logger()
 STATEMENTS = Counter("nurture_sql_statements", "SQL statements sent, by named query", ["query"])
@@ -89,18 +90,21 @@ class Database(Rows):
         return self._pool
 
     async def open(self) -> None:
-        """Wait for the server and for this room's migrations, then fill the pool."""
-        said = False
+        """Wait for the server and for this room's migrations, then fill the pool. Raises SettingsError for a pooler's address."""
+        said, asked = False, False
         while True:
             try:
+                if not asked:
+                    await self._refuse_pooler()
+                    asked = True
                 self._pool = await asyncpg.create_pool(
                     self._settings.database_url.reveal(),
                     min_size=1,
                     max_size=self._settings.database_pool_size,
-                    init=_speak_json,
+                    init=self._prepare,
                     command_timeout=30,
                     reset=_leave_as_it_is,
-                    server_settings={"search_path": self.schema, "application_name": f"nurture-{self.schema}"},
+                    server_settings={"application_name": f"nurture-{self.schema}"},
                 )
                 if await self._pool.fetchval("select to_regclass('outbox')") is not None:
                     return
@@ -112,6 +116,26 @@ class Database(Rows):
                 log.warning("database.waiting", reason=reason)
                 said = True
             await asyncio.sleep(0.1)
+
+    async def _prepare(self, connection: asyncpg.Connection) -> None:
+        # Said in the session and not when connecting: poolers refuse parameters that they do not know.
+        await connection.execute(f"set search_path to {quoted(self.schema)}")
+        await _speak_json(connection)
+
+    async def _refuse_pooler(self) -> None:
+        url = self._settings.database_url.reveal()
+
+        @asynccontextmanager
+        async def plain() -> AsyncIterator[asyncpg.Connection]:
+            connection = await asyncpg.connect(url, statement_cache_size=0, timeout=10)
+            try:
+                yield connection
+            finally:
+                await connection.close(timeout=5)
+
+        async with plain() as ours:
+            if await pooled_by_transaction(ours, plain):
+                raise SettingsError(TRANSACTION_POOLER)
 
     async def close(self) -> None:
         if self._pool is not None:
