@@ -199,7 +199,7 @@ def _target(data_dir: Path | None, *, make: bool = False) -> Iterator[Target]:
         return
     if state is not None or not (make or (data.exists and data.state().postgres_home)):
         raise Failure(
-            f"there is no database of this instance's own in {data.path}",
+            f"no instance with a database of its own is in {data.path}",
             "begin with `nurture up`, or set DATABASE_URL",
             code=UNREACHABLE,
         )
