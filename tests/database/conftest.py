@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # for `tests.servers`, howev
 
 from database_stand import Stand, standing
 
-from tests.servers import Cluster, embedded_postgres
+from tests.servers import Cluster, embedded_postgres, external_postgres
 
 Play = Callable[[Callable[[Stand], Awaitable[None]]], None]
 
@@ -35,3 +35,17 @@ def play(cluster: Cluster) -> Iterator[Play]:
             asyncio.run(whole())
 
         yield run
+
+
+@pytest.fixture(scope="session")
+def external() -> Iterator[Cluster]:
+    """A server of somebody else's, as old as may be."""
+    with external_postgres() as running:
+        yield running
+
+
+@pytest.fixture
+def foreign(external: Cluster) -> Iterator[str]:
+    """An empty database there; its owner's address."""
+    with external.database("template0") as url:
+        yield url

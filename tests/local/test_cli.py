@@ -28,7 +28,7 @@ def _body(request: httpx.Request) -> Any:
 @pytest.mark.parametrize(
     "command", ["", "up", "down", "status", "service stop", "trigger", "watch", "people import", "people sample",
                 "sequences ls", "sequences show", "sequences lint", "sequences publish", "email test", "bus tail",
-                "bus ls", "bus lag", "bus dead", "db check", "db migrate", "open", "doctor", "events send", "score", "why",
+                "bus ls", "bus lag", "bus dead", "db check", "db plan", "db backup", "db migrate", "db restore", "open", "doctor", "events send", "score", "why",
                 "sequences pause", "sequences resume"],
 )  # fmt: skip
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nurture_local import addresses, migrate, publish
+from nurture_local import addresses, migrate, publish, server
 from nurture_local.rooms import Room, RoomBroken
 from nurture_local.rooms import rooms as shipped
 
@@ -162,6 +162,96 @@ def test_a_failing_migration_names_schema_and_reason_and_no_password(database: s
     assert str(addresses.password_of(database)) not in str(failure.value)
 
 
+def _catalog(cluster: Cluster, url: str) -> list[Any]:
+    """Every relation, function, schema and comment that a migration could leave behind."""
+    return cluster.sql(
+        "select n.nspname::text, c.relname::text, obj_description(c.oid) from pg_class c join pg_namespace n on n.oid = c.relnamespace"
+        " where n.nspname !~ '^pg_' and n.nspname <> 'information_schema'"
+        " union all select nspname, null, obj_description(oid) from pg_namespace where nspname !~ '^pg_'"
+        " union all select 'function', oid::regprocedure::text, obj_description(oid) from pg_proc"
+        " where pronamespace = 'public'::regnamespace order by 1, 2, 3",
+        url=url,
+    )
+
+
+def test_a_failure_in_the_last_file_of_the_last_room_leaves_nothing_behind(
+    cluster: Cluster, database: str, rooms: tuple[Room, Room]
+) -> None:
+    before = _catalog(cluster, database)
+    bad = rooms[1].folders[0] / "0003_bad.sql"
+    (rooms[0].folders[0] / "0002_more.sql").write_text("-- migrate:up\nalter table pets add colour text;\n")
+    (rooms[1].folders[0] / "0002_good.sql").write_text("-- migrate:up\ncreate table more (id int);\n")
+    bad.write_text("-- migrate:up\ncreate table last (id int);\n\nselect 1/0;\n")
+    for _ in range(2):
+        with pytest.raises(migrate.MigrationFailed, match=r"schema email failed in 0003_bad.sql.*Nothing was changed"):
+            _migrate(database, rooms)
+        assert _catalog(cluster, database) == before
+    # The same from a database that is in use: what was there stays as it was.
+    bad.rename(bad.with_suffix(".away"))
+    _migrate(database, rooms)
+    cluster.sql("insert into gateway.pets (name) values ('Rex')", url=database)
+    before = _catalog(cluster, database)
+    bad.with_suffix(".away").rename(bad)
+    (rooms[0].folders[0] / "0003_drop.sql").write_text("-- migrate:up\nalter table pets drop column colour;\n")
+    with pytest.raises(migrate.MigrationFailed):
+        _migrate(database, rooms)
+    assert _catalog(cluster, database) == before
+    assert cluster.sql("select name from pets", url=database)[0][0] == "Rex"
+    bad.write_text("-- migrate:up\ncreate table last (id int);\n")
+    assert _migrate(database, rooms)[:2] == ["gateway/0003_drop.sql", "email/0003_bad.sql"]
+
+
+def test_a_migration_may_change_what_a_view_shows_and_operators_keep_their_grants(
+    cluster: Cluster, database: str, rooms: tuple[Room, Room]
+) -> None:
+    _migrate(database, rooms)
+    cluster.sql(
+        "do $$ begin if to_regrole('reporting') is null then create role reporting; end if; end $$", url=database
+    )
+    cluster.sql("grant select on public.pets to reporting", url=database)
+    (rooms[0].folders[0] / "0002_wide.sql").write_text("-- migrate:up\nalter table pets alter name type varchar(9);\n")
+    _migrate(database, rooms)
+    assert cluster.sql("select has_table_privilege('reporting', 'public.pets', 'select')", url=database)[0][0]
+    # Somebody's own view on ours cannot be dropped for them: it is named, and nothing happens.
+    cluster.sql("create view mine as select name from public.pets", url=database)
+    (rooms[0].folders[0] / "0003_wider.sql").write_text(
+        "-- migrate:up\nalter table pets alter name type varchar(99);\n"
+    )
+    with pytest.raises(publish.NameTaken, match="view mine depends on view"):
+        _migrate(database, rooms)
+    assert _check(database, rooms, None) == ["gateway/0003_wider.sql"]
+    assert list(cluster.sql("select * from mine", url=database)) == []
+
+
+def test_what_is_no_longer_published_goes(cluster: Cluster, database: str, rooms: tuple[Room, Room]) -> None:
+    assert rooms[0].publish is not None
+    rooms[0].publish.write_text(
+        f"{VIEW}create function {{publish}}.one() returns int language sql as $$ select 1 $$;\n"
+    )
+    _migrate(database, rooms)
+    cluster.sql("create view others as select 1 as id", url=database)
+    rooms[0].publish.write_text(VIEW.replace("pets as", "animals as"))
+    _migrate(database, rooms)
+    names = [row[0] for row in cluster.sql("select viewname from pg_views where schemaname = 'public'", url=database)]
+    assert sorted(names) == ["animals", "others"]
+    assert not cluster.sql("select 1 from pg_proc where proname = 'one'", url=database)
+    # Nor does a schema that was published into before keep a view that later migrations would stumble over.
+    asyncio.run(migrate.migrate(database, SECRET_KEY, "elsewhere", found=rooms))
+    names = [
+        row[0]
+        for row in cluster.sql(
+            "select schemaname || '.' || viewname from pg_views where viewname = 'animals'", url=database
+        )
+    ]
+    assert names == ["elsewhere.animals"]
+
+
+def test_a_migration_outside_of_a_transaction_is_refused(database: str, rooms: tuple[Room, Room]) -> None:
+    (rooms[1].folders[0] / "0002_no.sql").write_text("-- migrate:up transaction:false\nselect 1;\n")
+    with pytest.raises(migrate.MigrationFailed, match=r"0002_no\.sql asks to run outside of a transaction"):
+        _migrate(database, rooms)
+
+
 def test_the_real_rooms_migrate_and_migrate_again(cluster: Cluster) -> None:
     with cluster.migrated() as url:
         assert asyncio.run(migrate.check(url, SECRET_KEY)) == []
@@ -171,7 +261,7 @@ def test_the_real_rooms_migrate_and_migrate_again(cluster: Cluster) -> None:
 
 
 def test_a_server_that_is_away_is_told_without_the_password() -> None:
-    with pytest.raises(migrate.MigrationFailed) as failure:
+    with pytest.raises(server.ServerRefused) as failure:
         asyncio.run(migrate.check("postgresql://somebody:hush-hush@127.0.0.1:1/db"))
     assert "hush-hush" not in str(failure.value)
 
@@ -196,4 +286,7 @@ def test_an_address_for_eyes_has_no_password(password: str) -> None:
 
 def test_created_names_are_read_from_sql() -> None:
     sql = 'CREATE VIEW {publish}."a_b" as x; create or replace function {publish}.f(id uuid) returns int'
-    assert publish.created(sql) == (["a_b"], ["f"])
+    assert list(publish.created(sql)) == [("view", "a_b"), ("function", "f")]
+    spaced = "-- a word\ncreate view  {publish}.a_b\n as x;\ncreate function {publish}.g() as $$ select 1; $$; grant ';' to x"
+    assert publish.created(spaced)["view", "a_b"] == publish.created("create view {publish}.a_b as x")["view", "a_b"]
+    assert publish.statements(spaced)[1:] == ["create function {publish}.g() as $$ select 1; $$", "grant ';' to x"]

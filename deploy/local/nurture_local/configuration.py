@@ -12,6 +12,11 @@ from nurture_chassis.settings import Secret, SettingsError
 SANDBOX_SENDER = "Nurture <hello@nurture.localhost>"
 TelegramMode = Literal["LIVE (Telegram)", "sandbox", "off"]
 _BOT_TOKEN = re.compile(r"\d+:[A-Za-z0-9_-]+")
+SUPABASE_HINT = (
+    "SUPABASE_URL is the address of Supabase's REST interface, and Nurture speaks to PostgreSQL itself: set DATABASE_URL "
+    "to the connection string, which the project's page at supabase.com shows under `Connect`: `Session pooler` (port "
+    "5432), or `Direct connection` where IPv6 is at hand. SUPABASE_KEY is not needed"
+)
 MAY_REPEAT = frozenset({"controller", "email", "telegram", "scoring"})
 
 
@@ -62,8 +67,17 @@ class Options(Struct, kw_only=True, frozen=True):
     speed: float | None = None
 
 
+def supabase_without_address(environ: Mapping[str, str]) -> str | None:
+    """What to say when Supabase's REST address is set and no database's is; None when all is well."""
+    told = any(environ.get(name, "").strip() for name in ("SUPABASE_URL", "SUPABASE_URL_FILE"))
+    address = any(environ.get(name, "").strip() for name in ("DATABASE_URL", "DATABASE_URL_FILE"))
+    return SUPABASE_HINT if told and not address else None
+
+
 def load(environ: Mapping[str, str] = os.environ) -> Configuration:
     """Read and check the settings. Raises SettingsError that names what is missing."""
+    if trouble := supabase_without_address(environ):
+        raise SettingsError(trouble)
     found = settings.load(Configuration, environ)
     if found.environment == "production":
         needed = ("resend_api_key", "resend_webhook_secret", "secret_key", "admin_api_key")

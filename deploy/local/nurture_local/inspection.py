@@ -14,6 +14,7 @@ import asyncpg
 from nurture_chassis.queries import quoted
 
 from nurture_local import migrate
+from nurture_local.server import ServerRefused
 
 _PATIENCE = 5
 _SHOWN = {
@@ -84,7 +85,7 @@ async def database(admin_url: str, secret_key: str | None, publish_schema: str) 
                 report["webhooks"] = await _row(connection, _WEBHOOKS, publish_schema)
             finally:
                 await connection.close(timeout=_PATIENCE)
-    except migrate.MigrationFailed as error:
+    except (migrate.MigrationFailed, ServerRefused) as error:
         report["problem"] = str(error)
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         # Driver messages may quote the address, and with it the password.

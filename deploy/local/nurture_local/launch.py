@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from nurture_chassis.settings import SettingsError
 
-from nurture_local import addresses, configuration, inspection, migrate, plan, publish, roles, rooms
+from nurture_local import addresses, configuration, inspection, migrate, plan, publish, roles, rooms, server
 from nurture_local.child import Output
 from nurture_local.cluster_home import NoHome
 from nurture_local.configuration import Options
@@ -38,6 +38,7 @@ EXPLAINED = (
     StartFailed,
     plan.Refused,
     migrate.MigrationFailed,
+    server.ServerRefused,
     publish.NameTaken,
     roles.RoleForeign,
     rooms.RoomMissing,

@@ -71,7 +71,7 @@ def make(
     state.nats = configuration.nats_url or nats.url(state.ports["nats"])
     state.publish_schema = configuration.publish_schema
     state.own_database = configuration.database_url is None
-    home, admin_url = _database(data, state, secrets, configuration)
+    home, admin_url = database(data, state, secrets, configuration)
     state.database = postgres.url(state.ports["postgres"], "…") if home else ""
     keys = Keys.of(configuration, secrets)
     specs = [
@@ -153,7 +153,7 @@ def _names(options: Options) -> list[str]:
     ]
 
 
-def _database(
+def database(
     data: DataDir, state: State, secrets: Secrets, configuration: Configuration
 ) -> tuple[cluster_home.Home | None, str]:
     if configuration.database_url is not None:

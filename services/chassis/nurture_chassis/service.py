@@ -221,6 +221,10 @@ def run(service_of: Callable[[], Service]) -> None:
             sys.stderr.write(f"cannot start: {error}\n")
             return EXIT_CONFIG
         logs.configure(service.room, service.settings.log_level, service.settings.log_format)
-        return await service.serve()
+        try:
+            return await service.serve()
+        except SettingsError as error:
+            log.error("service.refused", reason=str(error))
+            return EXIT_CONFIG
 
     sys.exit(uvloop.run(main()))

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
@@ -41,7 +41,7 @@ class ServiceSettings(msgspec.Struct, kw_only=True, frozen=True):
     environment: Literal["development", "production"] = "development"
     public_url: str = "http://127.0.0.1:8001"
     publish_schema: str = "public"
-    database_pool_size: int = 8
+    database_pool_size: Annotated[int, msgspec.Meta(ge=2, le=200)] = 8
     nurture_clock: str = ""
     nurture_sandbox: bool = False
     nurture_http_host: str = "127.0.0.1"
