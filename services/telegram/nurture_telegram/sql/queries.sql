@@ -190,12 +190,12 @@ select hash, chat_id from used_tokens where hash = any($1::bytea[])
 select id from {publish}.people where id = any($1::uuid[])
 
 -- name: chats_known
--- Whose chats these are, by the later word of a link and an import; their state; the message last sent to them.
+-- Whose chats these are, by the later word of a link and an import; their state; the message that last came to them.
 select w.chat_id, coalesce(h.state, 'ok') as state,
     case when h.linked_at >= c.changed_at then h.user_id else coalesce(c.user_id, h.user_id) end as user_id,
     exists (select from refusals r where r.chat_id = w.chat_id) as refused,
     (select k.delivery_id from claims k
-     where k.chat_id = w.chat_id and (k.state = 'sending' or k.outcome in ('accepted', 'unknown'))
+     where k.chat_id = w.chat_id and k.outcome = 'accepted'
      order by k.claimed_at desc limit 1) as latest
 from unnest($1::text[]) as w(chat_id)
 left join chats h on h.chat_id = w.chat_id
