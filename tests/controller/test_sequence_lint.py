@@ -128,6 +128,24 @@ def test_what_may_go_wrong_is_a_warning(body: str, says: str) -> None:
     assert says in found[0].problem
 
 
+@pytest.mark.parametrize(
+    ("step", "says"),
+    [
+        ({"channel": "telegram"}, ["twice"]),
+        ({"channel": "email"}, ["no meaning for email"]),
+        ({"channel": "auto"}, ["twice", "no meaning for email"]),
+        ({"channel": "email", "fallback": "telegram"}, ["twice", "no meaning for email"]),
+    ],
+)
+def test_a_step_that_is_retried_is_told_what_that_means(step: dict[str, str], says: list[str]) -> None:
+    found = of_body("Hello", on_ambiguous="retry", **step)
+    assert [(finding.where, finding.severity) for finding in found] == [("steps[0].on_ambiguous", "warning")] * len(
+        says
+    )
+    assert all(part in finding.problem for part, finding in zip(says, found, strict=True))
+    assert of_body("Hello", on_ambiguous="hold", **step) == []
+
+
 def test_steps_are_looked_at_as_steps() -> None:
     now = MessageStep(when="now", name="a", body="x", channel="telegram")
     steps = (now, now, MessageStep(delay="1d", body="x", subject="a\nb"), MessageStep(delay="1d", body="x"))

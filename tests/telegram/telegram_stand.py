@@ -21,6 +21,7 @@ from nurture_contracts import events
 from nurture_contracts.base import Message
 from nurture_contracts.ids import uuid7
 from nurture_contracts.topology import MESSAGES
+from nurture_telegram.attempts import Limits
 from nurture_telegram.bot_api import BotApi
 from nurture_telegram.conversations import Effects
 from nurture_telegram.handlers import Handlers
@@ -93,6 +94,7 @@ class Room:
             Clock(),
             concurrency=options.pop("concurrency", 4),
             rate=rate,
+            limits=Limits(),
             **options,
         )
 
@@ -137,7 +139,7 @@ class Room:
         await self.sql("update claims set lease_until = now() - interval '1 s' where state = 'sending'")
 
     async def reap(self) -> None:
-        await self.store.reap(Clock().now())
+        await self.store.reap(Clock().now(), Limits())
 
     async def said(self) -> list[Message]:
         rows = await self.sql("select subject, payload from outbox order by created_at, id")

@@ -14,7 +14,7 @@ from telegram_updates import member, message, press, reaction, reply
 
 TOKENS = Tokens("a-secret-key-for-tests-only-0123456789")
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
-ADA, BOB, DELIVERY, OLDER = (UUID(int=n) for n in (1, 2, 3, 4))
+ADA, BOB, DELIVERY, OLDER, QUOTED = (UUID(int=n) for n in (1, 2, 3, 4, 5))
 
 
 def said(raw: Any) -> Any:
@@ -64,7 +64,8 @@ JSON = st.recursive(
 )
 NAMES = st.sampled_from(
     ["message", "callback_query", "my_chat_member", "message_reaction", "chat", "from", "id", "type", "text", "data",
-     "new_chat_member", "status", "reply_to_message", "message_id", "new_reaction", "is_bot"]
+     "new_chat_member", "status", "reply_to_message", "message_id", "new_reaction", "is_bot", "reply_markup",
+     "inline_keyboard", "callback_data", "url", "entities"]
 )  # fmt: skip
 SHAPES = st.recursive(JSON, lambda inner: st.dictionaries(NAMES, inner, max_size=5), max_leaves=10)
 
@@ -83,6 +84,7 @@ def facts(chats: dict[str, c.Chat], invitations: dict[str, c.Invitation] | None 
         invitations=invitations or {},
         messages={"7:12": OLDER},
         read_press=TOKENS.read_press,
+        read_link=lambda url: QUOTED if url == "https://n.test/t/c/quoted" else None,
     )
 
 
@@ -156,6 +158,20 @@ def test_blocking_and_coming_back() -> None:
     assert [change.change for change in back.changes] == ["unblocked"] and back.replies == [c.Reply("7", c.BACK)]
     left = {"7": c.Chat(user_id=ADA, state="replaced")}
     assert hear(left, member(7, "kicked"), message(7, "/stop")).changes == []
+
+
+def test_a_reply_names_its_message_by_the_tokens_that_it_carries() -> None:
+    known = {"7": c.Chat(user_id=ADA, latest=OLDER)}
+    button = {
+        "reply_markup": {"inline_keyboard": [[{"text": "Yes", "callback_data": TOKENS.press_token(DELIVERY, 0)}]]}
+    }
+    link = {"entities": [{"type": "bold"}, {"type": "text_link", "url": "https://n.test/t/c/quoted"}]}
+    forged = {
+        "reply_markup": {"inline_keyboard": [[{"callback_data": Tokens("other").press_token(DELIVERY, 0)}, 7], None]}
+    }
+    quotes = [{"message_id": 98, **more} for more in (button, link, forged)]
+    effects = hear(known, *(message(7, "yes", reply_to_message=quoted) for quoted in quotes))
+    assert [one.delivery_id for one in effects.observations] == [DELIVERY, QUOTED, OLDER]
 
 
 def test_replies_reactions_and_presses_are_a_persons_doing() -> None:

@@ -6,7 +6,8 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nurture_telegram.attempts import BACKOFF_CAP, Again, Claim, Settle, backoff, decide
+from msgspec.structs import replace
+from nurture_telegram.attempts import BACKOFF_CAP, Again, Claim, Limits, Settle, backoff, decide
 from nurture_telegram.verdicts import DEFAULT_WAIT, FOREIGN, LONGEST_WAIT, TABLE, Answer, Kind, Row, Verdict, read
 
 CLAIM = Claim(delivery_id=UUID(int=5), user_id=UUID(int=6), chat_id="77", attempt=1)
@@ -113,7 +114,7 @@ def test_any_answer_gets_a_verdict_and_any_verdict_an_end(status: int, body: Any
     assert verdict.reason is None or all(c.isalnum() or c == "_" for c in verdict.reason)
     if status >= 500 and not isinstance(body, dict):
         assert verdict.kind == "ambiguous"
-    following = decide(CLAIM, verdict)
+    following = decide(CLAIM, verdict, Limits())
     if verdict.kind == "not_sent":
         assert isinstance(following, Again), "it was certainly not taken"
     else:
@@ -122,18 +123,47 @@ def test_any_answer_gets_a_verdict_and_any_verdict_an_end(status: int, body: Any
 
 
 def test_accepted_names_chat_and_message() -> None:
-    ended = decide(CLAIM, Verdict(kind="accepted", message_id=9))
-    assert ended == Settle(outcome="accepted", provider_id="77:9")
+    ended = decide(CLAIM, Verdict(kind="accepted", message_id=9), Limits())
+    assert ended == Settle(outcome="accepted", provider_id="77:9", arrived=True)
 
 
 def test_formatting_and_moves_are_mended_once() -> None:
     parse = Verdict(kind="not_sent", then="plain", reason="p")
     migrate = Verdict(kind="not_sent", then="migrate", reason="m", moved_to="-1")
-    assert decide(CLAIM, parse) == Again(plain=True)
-    assert decide(CLAIM, migrate) == Again(moved_to="-1")
-    tried = Claim(**{name: getattr(CLAIM, name) for name in CLAIM.__struct_fields__} | {"plain": True, "moved": True})
-    assert decide(tried, parse) == Settle(outcome="rejected", reason="p")
-    assert decide(tried, migrate) == Settle(outcome="rejected", reason="m")
+    assert decide(CLAIM, parse, Limits()) == Again(plain=True)
+    assert decide(CLAIM, migrate, Limits()) == Again(moved_to="-1")
+    tried = replace(CLAIM, plain=True, moved=True)
+    assert decide(tried, parse, Limits()) == Settle(outcome="rejected", reason="p")
+    assert decide(tried, migrate, Limits()) == Settle(outcome="rejected", reason="m")
+
+
+VERDICTS = st.sampled_from(
+    [
+        Verdict(kind="accepted", message_id=9),
+        Verdict(kind="ambiguous", reason="timeout"),
+        Verdict(kind="rejected", reason="blocked", chat="blocked"),
+        Verdict(kind="not_sent", then="plain", reason="parse_error"),
+        Verdict(kind="not_sent", then="migrate", reason="chat_migrated", moved_to="-1"),
+        Verdict(kind="not_sent", then="wait", retry_after=3.0),
+        Verdict(kind="not_sent", then="park"),
+        Verdict(kind="not_sent"),
+    ]
+)
+
+
+@given(VERDICTS, st.booleans(), st.integers(0, 4), st.booleans(), st.booleans(), st.integers(1, 5))
+def test_doubt_is_never_forgotten(
+    verdict: Verdict, retries: bool, doubts: int, plain: bool, moved: bool, most: int
+) -> None:
+    claim = replace(CLAIM, retries=retries, doubts=doubts, plain=plain, moved=moved)
+    following = decide(claim, verdict, Limits(max_attempts=most))
+    if isinstance(following, Again):
+        assert following.doubt == (verdict.kind == "ambiguous")
+        assert not following.doubt or (retries and doubts + 1 < most)
+    else:
+        assert following.arrived == (verdict.kind in ("accepted", "ambiguous"))
+        assert following.outcome != "rejected" or doubts == 0, "what may have arrived has not failed"
+        assert following.chat == verdict.chat
 
 
 @given(st.uuids(), st.integers(1, 10_000))

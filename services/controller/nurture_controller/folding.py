@@ -37,6 +37,9 @@ FACTS = (
 AS_FACT = {"pressed": "clicked", "replied": "clicked"}
 """An answer in a chat is engagement of the strongest kind; the timeline keeps what it was."""
 
+POSSIBLE_DUPLICATE = "possible_duplicate"
+"""The reason of a settlement, whatever its outcome, after which the message may have come more than once."""
+
 EVIDENCE = frozenset({"delivered", "opened", "clicked", "bounced", "complained"})
 """Facts that only a message which left can have."""
 
@@ -63,6 +66,8 @@ def of_settlement(claim_id: UUID, item: Settlement, *, arrived: bool = False) ->
         detail["arrived"] = True
     if item.reason:
         detail["reason"] = item.reason
+    if item.reason == POSSIBLE_DUPLICATE:
+        detail["possible_duplicate"] = True
     return Logged(
         derived("settled", claim_id, item.delivery_id), item.delivery_id, item.provider_id, kind, item.at, detail
     )
@@ -90,7 +95,7 @@ class Row(Protocol):
 
 class Told(NamedTuple):
     """What rows of the log say about one delivery, in the order of `facts_fold`'s columns: each fact's earliest time,
-    then the least reason and provider id, and the most attempts."""
+    then the least reason and provider id, the most attempts, and whether it may have come twice."""
 
     delivery_id: UUID
     sent_at: datetime | None = None
@@ -107,6 +112,7 @@ class Told(NamedTuple):
     reason: str | None = None
     provider_id: str | None = None
     attempts: int = 0
+    possible_duplicate: bool = False
 
     @property
     def known(self) -> frozenset[str]:
@@ -144,4 +150,5 @@ def facts(rows: Iterable[Row]) -> list[Told]:
         if row["provider_id"]:
             told["provider_id"] = min(row["provider_id"], told.get("provider_id", row["provider_id"]))
         told["attempts"] = max(detail.get("attempts", 0), told["attempts"])
+        told["possible_duplicate"] = told.get("possible_duplicate", False) or detail.get("possible_duplicate", False)
     return [Told(delivery_id, **told) for delivery_id, told in sorted(found.items())]

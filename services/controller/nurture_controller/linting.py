@@ -48,6 +48,8 @@ def _step(step: MessageStep, place: int) -> Iterator[Finding]:
     if by_telegram and len(step.body) > TELEGRAM_CHARACTERS:
         problem = f"{len(step.body)} characters are more than Telegram's {TELEGRAM_CHARACTERS}"
         yield Finding(f"{where}.body", problem, "shorten it, or send it by email only", "warning")
+    if step.on_ambiguous == "retry":
+        yield from _retrying(where, by_telegram, by_email)
     if step.subject and len(step.subject) > SUBJECT_CHARACTERS:
         problem = f"{len(step.subject)} characters are more than inboxes show"
         yield Finding(f"{where}.subject", problem, "60 characters fit nearly everywhere", "warning")
@@ -61,6 +63,19 @@ def _step(step: MessageStep, place: int) -> Iterator[Finding]:
             yield from _template(words.subject, f"{where}.{place_of}.subject", template_language.SUBJECT)
         if words.body:
             yield from _template(words.body, f"{where}.{place_of}.body", template_language.BODY)
+
+
+def _retrying(where: str, by_telegram: bool, by_email: bool) -> Iterator[Finding]:
+    if by_telegram:
+        problem = "Telegram may get this message twice: it is sent again when a call's end is not known"
+        hint = "keep the default, `hold`, unless a message that is lost is worse than one that comes twice"
+        yield Finding(f"{where}.on_ambiguous", problem, hint, "warning")
+    if by_email:
+        problem = (
+            "has no meaning for email: the provider's idempotency key lets it be asked again without a second mail"
+        )
+        hint = "leave it out" if not by_telegram else "it holds for Telegram only"
+        yield Finding(f"{where}.on_ambiguous", problem, hint, "warning")
 
 
 def _template(source: str, where: str, environment: template_language.Environment) -> Iterator[Finding]:

@@ -116,9 +116,12 @@ def worded(
     dashboard = desk.dashboard_url(due.user_id)
     variant, tier = (decision.variant, decision.tier) if isinstance(decision, Send) else (None, None)
     buttons: list[Button] = []
+    frozen: dict[str, Any] = {}
     if isinstance(decision, Send) and known is not None and person is not None:
         step = published.sequence.step(due.step)
         buttons = list(step.buttons) if step else []
+        if step and step.on_ambiguous == "retry" and decision.channel == "telegram":
+            frozen["on_ambiguous"] = step.on_ambiguous
         invitation = "" if "telegram" in known.contacts else desk.telegram_url
         try:
             subject, body = desk.wordings.render(
@@ -148,6 +151,7 @@ def worded(
             "variant": variant,
             "tier": tier,
             "buttons": buttons,
+            **frozen,
             # What the caller of a single message wrote beside it comes back with the delivery.
             **({"metadata": due.context} if isinstance(published.sequence, OneMessage) else {}),
             **({"telegram_url": invitation, "user_id": due.user_id, "invited": now} if invitation else {}),

@@ -21,13 +21,11 @@ Template = Literal["nurture_sequence", "welcome_email"]
 StepChannel = Literal["email", "telegram", "auto"]
 Fallback = Literal["email", "telegram", "auto", "none"]
 Tier = Literal["low", "medium", "high"]
+OnAmbiguous = Literal["hold", "retry"]
 Severity = Literal["error", "warning"]
 
 PLACEHOLDERS = ("user_name", "first_name", "dashboard_url")
 """Names that may also be written in single braces, as `{user_name}`."""
-
-RESERVED = ("on_ambiguous",)
-"""Step keys that a later format will give a meaning to."""
 
 
 class Finding(Struct, frozen=True):
@@ -72,7 +70,11 @@ class Button(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit
 class MessageStep(
     Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, tag_field="kind", tag="message"
 ):
-    """Send one message. Either `when = "now"` or a `delay` after the step before (after the start, for the first)."""
+    """Send one message. Either `when = "now"` or a `delay` after the step before (after the start, for the first).
+
+    `on_ambiguous` is for Telegram, which cannot tell what became of a call without an answer: `hold` leaves the delivery
+    `unknown`, `retry` sends it again, so that it comes at least once and maybe twice.
+    """
 
     name: str | None = None
     when: Literal["now"] | None = None
@@ -83,6 +85,7 @@ class MessageStep(
     fallback_window: str | None = None
     template: Template | None = None
     max_lateness: str | None = None
+    on_ambiguous: OnAmbiguous = "hold"
     subject: str | None = None
     body: str
     wordings: dict[Tier, Words] = {}

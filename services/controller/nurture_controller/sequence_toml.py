@@ -14,7 +14,6 @@ from nurture_controller.sequence import (
     BUTTONS,
     FORMAT,
     KINDS,
-    RESERVED,
     STEPS,
     TOML_BYTES,
     Finding,
@@ -175,8 +174,6 @@ def _fields(
 
 
 def _unknown(key: str, known: tuple[str, ...]) -> tuple[str, str]:
-    if key in RESERVED:
-        return f"`{key}` is reserved for a later format", "leave it out"
     near = get_close_matches(key, known, 1)
     return f"unknown key `{key}`", f"did you mean `{near[0]}`?" if near else f"known keys: {', '.join(known)}"
 
@@ -265,6 +262,7 @@ _HINTS = {
     "channel": "`email`, `telegram` or `auto`",
     "fallback": "`auto` (the other channel), `email`, `telegram` or `none`",
     "fallback_window": _DURATION_HINT,
+    "on_ambiguous": "`hold`, or `retry` to send again what may have arrived",
     "wordings": "tables `low`, `medium`, `high`, each with `subject` or `body`",
     "variants": "tables with `name`, `weight`, and `subject` or `body`",
     "buttons": 'tables such as `{ text = "Done", press = "done" }` or `{ text = "Open", url = "https://…" }`',

@@ -1,5 +1,6 @@
 """Provider webhooks and tracking hits as the room's own events. Pure."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal
 from uuid import UUID
@@ -78,6 +79,18 @@ def settlement(delivery_id: UUID, result: Result, at: datetime, attempt: int) ->
         provider_id=result.provider_id,
         reason=result.reason,
     )
+
+
+def late(claim_id: UUID, results: Mapping[UUID, Result], at: datetime) -> list[Observation]:
+    """What an answer shows that came after its claim had passed on to another worker: who was accepted left, whatever the
+    later attempts end in. Nothing else in it counts."""
+    return [
+        Observation(
+            event_id=derived("late", claim_id, id), kind="sent", at=at, delivery_id=id, provider_id=result.provider_id
+        )
+        for id, result in results.items()
+        if result.outcome == "accepted"
+    ]
 
 
 def progress_of_test(claim_id: UUID, id: UUID, result: Result, at: datetime) -> Observation:

@@ -18,11 +18,11 @@ from nurture_chassis.database import UNREACHABLE
 from nurture_chassis.pace import SLOT_LIFE, Pace, Slot
 from nurture_chassis.sending import LEASE_SECONDS, SHORT_WAIT, Meter, insist, latest_start
 from nurture_contracts.base import Message
-from nurture_contracts.events import EmailsSettled, TestEmailsProgressed
+from nurture_contracts.events import EmailsObserved, EmailsSettled, TestEmailsProgressed
 
 from nurture_email.attempts import Claim, Limits, Next, Result, Retry, Settle, before_call, decide
-from nurture_email.observations import progress_of_test, settlement
-from nurture_email.rendering import Mail, Outbound, Renderer, RenderSettings, Unrenderable
+from nurture_email.observations import late, progress_of_test, settlement
+from nurture_email.rendering import Mail, Renderer, RenderSettings, Unrenderable
 from nurture_email.resend import TOTAL_SECONDS, Reply
 from nurture_email.store import FULL, Store, Taken
 from nurture_email.verdicts import park_seconds
@@ -136,7 +136,7 @@ class Sender:
         if isinstance(step, Settle):
             await self._end(taken.claim, step)
             return
-        mails, unrenderable = self._render(taken.messages, taken.settings)
+        mails, unrenderable = self._render(taken)
         claim = replace(taken.claim, results={**taken.claim.results, **unrenderable})
         step = before_call(claim, {}, taken.now)
         if isinstance(step, Settle):
@@ -159,17 +159,21 @@ class Sender:
         except UNREACHABLE:
             return False
 
-    def _render(
-        self, messages: Sequence[Outbound], settings: RenderSettings
-    ) -> tuple[dict[UUID, Mail], dict[UUID, Result]]:
+    def _render(self, taken: Taken) -> tuple[dict[UUID, Mail], dict[UUID, Result]]:
         mails: dict[UUID, Mail] = {}
         failed: dict[UUID, Result] = {}
-        for message in messages:
+        for message in taken.messages:
             try:
-                mails[message.delivery_id] = self._renderer.render(message, settings)
+                mails[message.delivery_id] = self._renderer.render(message, taken.settings)
+                continue
             except Unrenderable as error:
-                failed[message.delivery_id] = Result(outcome="rejected", reason=str(error))
-                log.warning("email.unrenderable", delivery_id=str(message.delivery_id), reason=str(error))
+                reason = str(error)
+                log.warning("email.unrenderable", delivery_id=str(message.delivery_id), reason=reason)
+            except Exception as error:
+                # A body that breaks the renderer must not take the others of its request with it.
+                reason = "unrenderable"
+                log.error("email.render_failed", delivery_id=str(message.delivery_id), exc_info=error)
+            failed[message.delivery_id] = Result(outcome="rejected", reason=reason, late=taken.claim.may_have_arrived)
         return mails, failed
 
     async def _call(self, claim: Claim, mails: dict[UUID, Mail]) -> Reply:
@@ -226,6 +230,9 @@ class Sender:
         """Write down what follows."""
         if not await insist(lambda: self._write(claim, following)):
             log.warning("email.fence_lost", claim_id=str(claim.id), fence=claim.fence)
+            if isinstance(following, Settle) and (items := late(claim.id, following.results, self._clock.now())):
+                evidence = TestEmailsProgressed(items=items) if claim.test else EmailsObserved(items=items)
+                await insist(lambda: self._store.say(evidence))
         elif isinstance(following, Settle):
             for result in following.results.values():
                 METER.settled.labels(result.outcome).inc()

@@ -86,13 +86,19 @@ class Store:
         """End a claim, start its follow-ups and say so, in one transaction. False: it is no longer ours to end."""
         async with self._outbox.transaction() as tx:
             stored = msgspec.to_builtins(results, str_keys=True)
-            if await tx.fetchval("claim_settle", claim.id, claim.fence, stored) is None:
-                return False
+            written = await tx.fetchrow("claim_settle", claim.id, claim.fence, stored)
+            if written is None or not written["ours"]:
+                return written is not None and written["before"]
             for followup in followups:
                 await self._follow_up(tx, claim, followup)
             if says is not None:
                 tx.say(says)
         return True
+
+    async def say(self, says: Message) -> None:
+        """Say something that changes no row of ours."""
+        async with self._outbox.transaction() as tx:
+            tx.say(says)
 
     async def _follow_up(self, tx: Saying, claim: Claim, followup: Followup) -> None:
         await tx.execute(

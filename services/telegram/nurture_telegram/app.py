@@ -6,6 +6,7 @@ from nurture_chassis.service import Service
 from nurture_chassis.settings import load
 from nurture_chassis.tokens import Tokens, link_id
 
+from nurture_telegram.attempts import Limits
 from nurture_telegram.bot_api import BotApi
 from nurture_telegram.config import Config
 from nurture_telegram.conversations import Effects
@@ -33,7 +34,8 @@ def build() -> Service:
     webhook = config.public_url.rstrip("/") + WEBHOOK_PATH
     identity = Identity(service.database, pace, api, config.telegram_updates, webhook, config.telegram_webhook_secret)
     service.tick("telegram-identity", identity.check, every=CHECK_SECONDS)
-    service.tick("telegram-reaper", lambda: store.reap(service.clock.now()), every=5.0)
+    limits = Limits(max_attempts=config.telegram_max_attempts)
+    service.tick("telegram-reaper", lambda: store.reap(service.clock.now(), limits), every=5.0)
     service.tick("telegram-prune", store.prune, every=3600.0)
     tell = _nobody
     if api is None:
@@ -47,6 +49,7 @@ def build() -> Service:
             service.clock,
             concurrency=config.telegram_concurrency,
             rate=config.telegram_rate_limit,
+            limits=limits,
         )
         wake = sender.wake = service.tick("telegram-sender", sender.tick, every=1.0).wake
         service.on_stop.append(sender.finish)

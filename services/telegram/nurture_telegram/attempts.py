@@ -1,6 +1,7 @@
 """What an attempt's end leads to. Pure: a verdict comes in, a settlement or another attempt goes out.
 
-The rule behind all of it: the Bot API has no idempotency key, so a message that may have arrived is never sent again.
+The rule behind all of it: the Bot API has no idempotency key, so a message that may have arrived is never sent again,
+unless its step says `on_ambiguous = "retry"`; and it has not failed, whatever a later attempt says.
 """
 
 from datetime import timedelta
@@ -22,6 +23,7 @@ class Claim(Struct, frozen=True, kw_only=True):
     """One delivery, claimed for one attempt. `attempt` counts from 1 and is the fence.
 
     `plain`: an earlier attempt was refused for its formatting; `moved`: one was refused because the chat had moved.
+    `retries`: it is sent again after an ambiguous end; `doubts` counts those that there were.
     """
 
     delivery_id: UUID
@@ -30,22 +32,32 @@ class Claim(Struct, frozen=True, kw_only=True):
     attempt: int
     plain: bool = False
     moved: bool = False
+    retries: bool = False
+    doubts: int = 0
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """`max_attempts` bounds the attempts that may have arrived."""
+
+    max_attempts: int = 3
 
 
 class Settle(Struct, frozen=True, kw_only=True):
-    """The attempts are over. `chat` is what the refusal says about the chat."""
+    """The attempts are over. `arrived`: this last one may have, or has. `chat` is what the refusal says about the chat."""
 
     outcome: Outcome
     reason: str | None = None
     provider_id: str | None = None
+    arrived: bool = False
     chat: ChatState | None = None
 
 
 class Again(Struct, frozen=True, kw_only=True):
-    """The message was certainly not taken: once more, `wait` seconds from now. `hold_chat`: nothing else for this chat
-    either until then."""
+    """Once more, `wait` seconds from now; the message was certainly not taken, unless there is `doubt`. `hold_chat`:
+    nothing else for this chat either until then."""
 
     wait: float = 0.0
+    doubt: bool = False
     plain: bool = False
     moved_to: str | None = None
     hold_chat: bool = False
@@ -54,21 +66,24 @@ class Again(Struct, frozen=True, kw_only=True):
 Next = Settle | Again
 
 
-def decide(claim: Claim, verdict: Verdict) -> Next:
+def decide(claim: Claim, verdict: Verdict, limits: Limits) -> Next:
     """What follows from the verdict on a claimed delivery."""
     match verdict.kind, verdict.then:
         case "accepted", _:
-            return Settle(outcome="accepted", provider_id=provider_id(claim.chat_id, verdict.message_id))
+            named = provider_id(claim.chat_id, verdict.message_id)
+            return Settle(outcome="accepted", provider_id=named, arrived=True)
         case "rejected", _:
-            return Settle(outcome="rejected", reason=verdict.reason, chat=verdict.chat)
+            return refused(claim, verdict.reason, verdict.chat)
+        case "ambiguous", _ if claim.retries and claim.doubts + 1 < limits.max_attempts:
+            return Again(wait=backoff(claim.delivery_id, claim.attempt), doubt=True)
         case "ambiguous", _:
-            return Settle(outcome="unknown", reason=verdict.reason)
+            return Settle(outcome="unknown", reason=verdict.reason, arrived=True)
         case _, "plain" if not claim.plain:
             return Again(plain=True)
         case _, "migrate" if not claim.moved:
             return Again(moved_to=verdict.moved_to)
         case _, "plain" | "migrate":
-            return Settle(outcome="rejected", reason=verdict.reason)
+            return refused(claim, verdict.reason)
         case _, "wait":
             return Again(wait=verdict.retry_after or 0.0, hold_chat=True)
         case _, "park":
@@ -76,6 +91,11 @@ def decide(claim: Claim, verdict: Verdict) -> Next:
             return Again(wait=BACKOFF_BASE)
         case _:
             return Again(wait=backoff(claim.delivery_id, claim.attempt))
+
+
+def refused(claim: Claim, reason: str | None, chat: ChatState | None = None) -> Settle:
+    """The message will not be sent. A refusal now says nothing about an attempt that may have arrived."""
+    return Settle(outcome="unknown" if claim.doubts else "rejected", reason=reason, chat=chat)
 
 
 def provider_id(chat_id: str, message_id: int | None) -> str:

@@ -10,7 +10,10 @@ _SECRET = re.compile(r"[A-Za-z0-9_-]{1,256}")
 
 
 class Config(ServiceSettings, kw_only=True, frozen=True):
-    """Without a bot token the channel is off. The rate is in messages per second over all chats."""
+    """Without a bot token the channel is off. The rate is in messages per second over all chats.
+
+    `telegram_max_attempts` bounds how often a step with `on_ambiguous = "retry"` is sent without knowing whether it arrived.
+    """
 
     telegram_bot_token: Secret = Secret("")
     telegram_api_url: str = "https://api.telegram.org"
@@ -18,6 +21,7 @@ class Config(ServiceSettings, kw_only=True, frozen=True):
     telegram_webhook_secret: Secret = Secret("")
     telegram_concurrency: int = 4
     telegram_rate_limit: float = 30.0
+    telegram_max_attempts: int = 3
 
     def check(self) -> "Config":
         """Raises SettingsError for values that would fail only later, message by message."""
@@ -29,6 +33,8 @@ class Config(ServiceSettings, kw_only=True, frozen=True):
             raise SettingsError("TELEGRAM_API_URL: it takes an http or https address")
         if self.telegram_rate_limit <= 0 or not 1 <= self.telegram_concurrency <= 100:
             raise SettingsError("TELEGRAM_RATE_LIMIT takes a rate above 0, TELEGRAM_CONCURRENCY a number from 1 to 100")
+        if self.telegram_max_attempts < 1:
+            raise SettingsError("TELEGRAM_MAX_ATTEMPTS takes a number from 1")
         if self.telegram_updates == "webhook":
             if not _SECRET.fullmatch(self.telegram_webhook_secret.reveal()):
                 raise SettingsError(

@@ -26,7 +26,7 @@ ChatState = Literal["ok", "blocked", "gone", "replaced"]
 
 
 class Chat(Struct, kw_only=True):
-    """A chat as it is known. `user_id` is None for a stranger's; `latest` is the delivery last sent to it."""
+    """A chat as it is known. `user_id` is None for a stranger's; `latest` is the delivery last known to have come to it."""
 
     user_id: UUID | None = None
     state: ChatState = "ok"
@@ -45,13 +45,15 @@ class Invitation(Struct, frozen=True, kw_only=True):
 
 
 class Facts(Struct, kw_only=True):
-    """Everything that a page of updates may ask about. `read_press` reads a button's data: delivery and button."""
+    """Everything that a page of updates may ask about. `read_press` reads a button's data: delivery and button.
+    `read_link` reads the address of a tracked link: the delivery that carries it."""
 
     bot_id: int
     chats: Mapping[str, Chat]
     invitations: Mapping[str, Invitation]
     messages: Mapping[str, UUID]
     read_press: Callable[[str], tuple[UUID, int] | None]
+    read_link: Callable[[str], UUID | None]
 
 
 class Reply(Struct, frozen=True):
@@ -103,11 +105,10 @@ class Conversation:
                 self._reply(chat_id, STOPPED)
             case Membership(chat_id, blocked):
                 self._membership(update_id, chat_id, blocked)
-            case Wrote(chat_id, to_message):
+            case Wrote(chat_id):
                 self._revive(update_id, chat_id)
-                chat = self._chat(chat_id)
-                named = self._facts.messages.get(provider_id(chat_id, to_message)) if to_message is not None else None
-                if delivery := named or chat.latest:
+                # What names no message answers the last that is known to have come: it is no evidence of another.
+                if delivery := self._quoted(said) or self._chat(chat_id).latest:
                     self._observe(update_id, "replied", delivery)
             case Reacted(chat_id, message):
                 if delivery := self._facts.messages.get(provider_id(chat_id, message)):
@@ -116,6 +117,19 @@ class Conversation:
                 self.effects.answers.append(callback_id)
                 if pressed := self._facts.read_press(data):
                     self._observe(update_id, "pressed", pressed[0], f"button:{pressed[1]}")
+
+    def _quoted(self, said: Wrote) -> UUID | None:
+        """The delivery that a message replies to: by the message's id, or by the tokens that it carries."""
+        if said.to_message is not None and (
+            known := self._facts.messages.get(provider_id(said.chat_id, said.to_message))
+        ):
+            return known
+        for mark in said.marks:
+            if pressed := self._facts.read_press(mark):
+                return pressed[0]
+            if carried := self._facts.read_link(mark):
+                return carried
+        return None
 
     def _start(self, update_id: int, said: Started) -> None:
         invitation = self._facts.invitations.get(said.token)

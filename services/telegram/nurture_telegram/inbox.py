@@ -77,7 +77,12 @@ class Inbox:
             invitations=await self._invitations(tx, [one for one in said if isinstance(one, Started)]),
             messages={row["provider_id"]: row["delivery_id"] for row in known},
             read_press=self._tokens.read_press,
+            read_link=self._read_link,
         )
+
+    def _read_link(self, url: str) -> UUID | None:
+        clicked = self._tokens.read_click(url.rpartition("/t/c/")[2])
+        return clicked.delivery_id if clicked is not None and clicked.telegram else None
 
     async def _invitations(self, tx: Saying, starts: Sequence[Started]) -> dict[str, Invitation]:
         """The linking tokens among what was sent. A good one is taken here, by the chat that sent it first."""

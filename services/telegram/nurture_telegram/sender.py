@@ -10,14 +10,16 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
+from uuid import UUID
 
 import structlog
 from nurture_chassis.clock import Clock
 from nurture_chassis.database import UNREACHABLE
 from nurture_chassis.pace import Pace, Slot
 from nurture_chassis.sending import LEASE_SECONDS, SHORT_WAIT, Meter, insist, latest_start
+from nurture_contracts.ids import uuid7
 
-from nurture_telegram.attempts import PARKED, Again, Claim, Settle, decide
+from nurture_telegram.attempts import PARKED, Again, Claim, Limits, Settle, decide, refused
 from nurture_telegram.bot_api import TOTAL_SECONDS
 from nurture_telegram.rendering import Renderer, Text, Unrenderable
 from nurture_telegram.store import Ended, Store, Volley
@@ -50,6 +52,7 @@ class Sender:
         *,
         concurrency: int,
         rate: float,
+        limits: Limits,
         lease: float = LEASE_SECONDS,
         call_seconds: float = TOTAL_SECONDS,
     ) -> None:
@@ -60,11 +63,13 @@ class Sender:
         self._clock = clock
         # Every slot of a volley has to come soon enough after its claim.
         self._concurrency = min(concurrency, max(1, int(rate * SLOTS_SECONDS)))
+        self._limits = limits
         self._lease = lease
         self._call_seconds = call_seconds
         self._ended: list[Ended] = []
         self._slots: list[Slot] = []
         self._flight: asyncio.Task[None] | None = None
+        self._unanswered: dict[UUID, float] = {}
         self._more = False
         self._parked = False
         self._unreachable = 0
@@ -75,6 +80,7 @@ class Sender:
         if self._flight is not None:
             # The volley wakes the ticker when it ends.
             return False
+        await self._give_back()
         wanted = self._concurrency
         if not self._more:
             await self._settle()
@@ -95,8 +101,10 @@ class Sender:
 
     async def _turn(self, wanted: int) -> bool:
         taken_at = time.monotonic()
-        ended = list(self._ended)
-        volley = await self._store.turn(ended, wanted, self._lease, self._clock.now())
+        ended, id = list(self._ended), uuid7()
+        self._unanswered[id] = taken_at + self._lease
+        volley = await self._store.turn(id, ended, wanted, self._lease, self._clock.now())
+        del self._unanswered[id]
         self._settled(ended)
         self._more = len(volley.claims) + volley.fell >= wanted
         if not volley.claims:
@@ -105,6 +113,14 @@ class Sender:
         self._flight = asyncio.create_task(self._fly(volley, slots, taken_at), name="telegram-volley")
         self._flight.add_done_callback(self._landed)
         return False
+
+    async def _give_back(self) -> None:
+        """What was claimed although no answer came; the statement may still be under way there, so it is asked for until
+        its lease would be over."""
+        if self._unanswered:
+            await self._store.give_back(list(self._unanswered))
+            now = time.monotonic()
+            self._unanswered = {id: until for id, until in self._unanswered.items() if until > now}
 
     async def _wait_for_slots(self, wanted: int) -> float:
         # A slot that was paid for is used, unless it has passed meanwhile.
@@ -151,11 +167,11 @@ class Sender:
                 ready.append((claim, self._renderer.render(message)))
             except Unrenderable as error:
                 log.warning("telegram.unrenderable", delivery_id=str(claim.delivery_id), reason=str(error))
-                self._ended.append(Ended(claim, Settle(outcome="rejected", reason=str(error))))
+                self._ended.append(Ended(claim, refused(claim, str(error))))
             except Exception as error:
                 # A body that breaks the renderer must not keep the others of its volley from being sent.
                 log.error("telegram.render_failed", delivery_id=str(claim.delivery_id), exc_info=error)
-                self._ended.append(Ended(claim, Settle(outcome="rejected", reason="unrenderable")))
+                self._ended.append(Ended(claim, refused(claim, "unrenderable")))
         return ready
 
     async def _call(self, claim: Claim, text: Text, slot: Slot, deadline: float) -> Ended:
@@ -182,7 +198,7 @@ class Sender:
         except UNREACHABLE as error:
             # The settlement matters more; the next answer states the pace again.
             log.warning("telegram.pace_not_kept", error=type(error).__name__)
-        return Ended(claim, decide(claim, verdict))
+        return Ended(claim, decide(claim, verdict, self._limits))
 
     async def _keep_pace(self, verdict: Verdict) -> None:
         if verdict.then == "park":
@@ -227,6 +243,7 @@ class Sender:
                 await asyncio.gather(self._flight, return_exceptions=True)
         try:
             await insist(self._settle)
+            await self._give_back()
         except UNREACHABLE:
             log.error("telegram.not_settled", deliveries=len(self._ended))
 
@@ -236,4 +253,4 @@ def _end(task: asyncio.Task[Ended], claim: Claim) -> Ended:
     if (error := task.exception()) is None:
         return task.result()
     log.error("telegram.call_failed", delivery_id=str(claim.delivery_id), exc_info=error)
-    return Ended(claim, Settle(outcome="unknown", reason="call_failed"))
+    return Ended(claim, Settle(outcome="unknown", reason="call_failed", arrived=True))

@@ -10,8 +10,9 @@ from nurture_chassis.database import Database
 from nurture_chassis.outbox import Outbox, Saying
 from nurture_contracts.events import ChatChange, ChatsChanged, Settlement, TelegramsSettled
 from nurture_contracts.ids import derived, uuid7
+from prometheus_client import Counter
 
-from nurture_telegram.attempts import Again, Claim, Next, Settle
+from nurture_telegram.attempts import Again, Claim, Limits, Next, Settle
 from nurture_telegram.rendering import Outbound
 from nurture_telegram.verdicts import ChatState
 
@@ -19,6 +20,9 @@ ACCOUNT = "telegram"
 CHAT_INTERVAL = 1.0
 """Seconds between two messages to one chat."""
 CHANNEL_OFF = "channel_off"
+POSSIBLE_DUPLICATE = "possible_duplicate"
+"""The reason of an end, whatever it is, after which the message may be in its chat more than once."""
+DUPLICATES = Counter("nurture_telegram_possible_duplicates", "Messages that may have come twice, as their steps allow")
 _LINKS_REMEMBERED = 50_000
 
 
@@ -59,14 +63,15 @@ class Store:
         row = await self._database.fetchrow("look", ACCOUNT, most)
         return Look(row["due"], row["parked"]) if row else Look(0, None)
 
-    async def turn(self, ended: Sequence[Ended], most: int, lease: float, now: datetime) -> Volley:
+    async def turn(self, volley: UUID, ended: Sequence[Ended], most: int, lease: float, now: datetime) -> Volley:
         """One transaction: the last volley's ends, and the next volley marked as being sent before anything is.
 
-        `lease` in seconds of the database's clock; `now` is business time, by which messages expire.
+        `lease` in seconds of the database's clock; `now` is business time, by which messages expire. If no answer comes, it may
+        have happened all the same: `give_back` then takes the id.
         """
         async with self._outbox.transaction() as tx:
             items = await _end(tx, ended, now)
-            rows = await tx.fetch("claim_volley", most, lease, now, CHAT_INTERVAL, ACCOUNT)
+            rows = await tx.fetch("claim_volley", most, lease, now, CHAT_INTERVAL, ACCOUNT, volley)
             fallen = [row for row in rows if row["outcome"] is not None]
             _say(tx, [*items, *_settlements(fallen, now)])
         return Volley([_claimed(row) for row in rows if row["outcome"] is None], len(fallen))
@@ -76,26 +81,22 @@ class Store:
         async with self._outbox.transaction() as tx:
             _say(tx, await _end(tx, ended, now))
 
-    async def reap(self, now: datetime) -> bool:
-        """Settle as unknown what was being sent when its worker died. True when there may be more."""
+    async def give_back(self, volleys: Sequence[UUID]) -> None:
+        """Claims of these volleys were never answered, so nothing of them was sent: they wait again."""
+        await self._database.execute("give_back", list(volleys))
+
+    async def reap(self, now: datetime, limits: Limits) -> bool:
+        """Settle as unknown what was being sent when its worker died, or let it be sent again. True: there may be more."""
         async with self._outbox.transaction() as tx:
-            rows = await tx.fetch("reap")
-            lost = [
-                Settlement(delivery_id=id, outcome="unknown", at=now, attempt=attempt, reason="worker_lost")
-                for id, attempt in rows
-            ]
-            _say(tx, lost)
+            rows = await tx.fetch("reap", limits.max_attempts)
+            _say(tx, _settlements([row for row in rows if row["outcome"] is not None], now))
         return len(rows) >= 500
 
     async def refuse_waiting(self, now: datetime) -> bool:
         """Settle what waits for a channel that is off. True when there may be more."""
         async with self._outbox.transaction() as tx:
             rows = await tx.fetch("refuse_waiting", CHANNEL_OFF)
-            refused = [
-                Settlement(delivery_id=id, outcome="rejected", at=now, attempt=attempt, reason=CHANNEL_OFF)
-                for id, attempt in rows
-            ]
-            _say(tx, refused)
+            _say(tx, _settlements(rows, now))
         return len(rows) >= 500
 
     async def keep_links(self, links: Mapping[str, str]) -> None:
@@ -134,14 +135,20 @@ async def _end(tx: Saying, ended: Sequence[Ended], now: datetime) -> list[Settle
         [settle.outcome for _, settle in settles],
         [settle.reason for _, settle in settles],
         [settle.provider_id for _, settle in settles],
+        [settle.arrived for _, settle in settles],
     )
-    ours = {row["delivery_id"] for row in rows}
-    settles = [(claim, settle) for claim, settle in settles if claim.delivery_id in ours]
+    doubled = {row["delivery_id"]: row["doubled"] for row in rows}
+    DUPLICATES.inc(sum(doubled.values()))
+    settles = [(claim, settle) for claim, settle in settles if claim.delivery_id in doubled]
     await _mark_chats(tx, settles, now)
     # Telegram names a message by its chat, and a chat is somebody's address: that name stays in this room.
     return [
         Settlement(
-            delivery_id=claim.delivery_id, outcome=settle.outcome, at=now, attempt=claim.attempt, reason=settle.reason
+            delivery_id=claim.delivery_id,
+            outcome=settle.outcome,
+            at=now,
+            attempt=claim.attempt,
+            reason=POSSIBLE_DUPLICATE if doubled[claim.delivery_id] else settle.reason,
         )
         for claim, settle in settles
     ]
@@ -155,6 +162,7 @@ async def _try_again(tx: Saying, agains: Sequence[tuple[Claim, Again]]) -> None:
         [again.wait for _, again in agains],
         [again.plain for _, again in agains],
         [again.moved_to is not None for _, again in agains],
+        [again.doubt for _, again in agains],
     )
     held = {claim.chat_id: again.wait for claim, again in agains if again.hold_chat}
     if held:
@@ -184,6 +192,7 @@ async def _mark_chats(tx: Saying, settles: Sequence[tuple[Claim, Settle]], now: 
 
 
 def _settlements(rows: Sequence[Any], now: datetime) -> list[Settlement]:
+    DUPLICATES.inc(sum(row["reason"] == POSSIBLE_DUPLICATE for row in rows))
     return [
         Settlement(
             delivery_id=row["delivery_id"], outcome=row["outcome"], at=now, attempt=row["attempt"], reason=row["reason"]
@@ -193,6 +202,6 @@ def _settlements(rows: Sequence[Any], now: datetime) -> list[Settlement]:
 
 
 def _claimed(row: Any) -> tuple[Claim, Outbound]:
-    names = ("delivery_id", "user_id", "chat_id", "attempt", "plain", "moved")
+    names = ("delivery_id", "user_id", "chat_id", "attempt", "plain", "moved", "retries", "doubts")
     claim = Claim(**{name: row[name] for name in names})
     return claim, Outbound(delivery_id=claim.delivery_id, chat_id=claim.chat_id, body=row["body"], params=row["params"])

@@ -10,6 +10,7 @@ _CONTENTS = frozenset({
 })  # fmt: skip
 """What people send; messages without any of these are Telegram's own notes."""
 _LONGEST_ID = 2**62
+_MOST_MARKS = 200
 
 
 class Started(Struct, frozen=True):
@@ -26,10 +27,12 @@ class Stopped(Struct, frozen=True):
 
 
 class Wrote(Struct, frozen=True):
-    """Any other message. `to_message` is the one that it replies to."""
+    """Any other message. `to_message` is the one that it replies to; `marks` are what that one carries: the data of its
+    buttons, and its links."""
 
     chat_id: str
     to_message: int | None
+    marks: tuple[str, ...] = ()
 
 
 class Pressed(Struct, frozen=True):
@@ -104,7 +107,16 @@ def _message(message: dict[str, Any]) -> Said | None:
             return Started(chat_id, rest.strip())
         if command == "/stop":
             return Stopped(chat_id)
-    return Wrote(chat_id, _id(_dict(message.get("reply_to_message")).get("message_id")))
+    quoted = _dict(message.get("reply_to_message"))
+    return Wrote(chat_id, _id(quoted.get("message_id")), _marks(quoted))
+
+
+def _marks(message: dict[str, Any]) -> tuple[str, ...]:
+    rows = _list(_dict(message.get("reply_markup")).get("inline_keyboard"))
+    buttons = [_dict(button) for row in rows for button in _list(row)]
+    places = [*buttons, *(_dict(entity) for entity in _list(message.get("entities")))]
+    found = (place.get(name) for place in places[:_MOST_MARKS] for name in ("callback_data", "url"))
+    return tuple(mark for mark in found if isinstance(mark, str))
 
 
 def _chat(holder: dict[str, Any]) -> str | None:
@@ -114,6 +126,10 @@ def _chat(holder: dict[str, Any]) -> str | None:
 
 def _id(value: Any) -> int | None:
     return value if type(value) is int and 0 <= value < _LONGEST_ID else None
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _dict(value: Any) -> dict[str, Any]:

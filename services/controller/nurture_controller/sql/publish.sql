@@ -31,7 +31,8 @@ select d.id, d.user_id, d.sequence_type, d.step::int as message_step, d.channel,
        coalesce(d.failed_at, d.bounced_at, d.suppressed_at, d.cancelled_at, d.expired_at, d.unknown_at) as failed_at,
        d.failure_reason, d.id::text as tracking_id, d.attempts::int as attempt_count, 3 as max_attempts,
        coalesce(c.params -> 'metadata', '{}') || (c.params - 'metadata') as metadata,
-       d.created_at, d.enrolment_id, d.round::int as round, d.provider_id, d.variant, d.tier, d.fallback_of
+       d.created_at, d.enrolment_id, d.round::int as round, d.provider_id, d.variant, d.tier, d.fallback_of,
+       d.possible_duplicate
 from controller.deliveries d join controller.delivery_contents c on c.delivery_id = d.id;
 grant select on {publish}.deliveries to nurture_gateway, nurture_scoring;
 
@@ -41,7 +42,8 @@ select id, user_id::text as user_id, sequence_type, message_step, channel, deliv
        scheduled_at, sent_at, delivered_at, opened_at, clicked_at,
        case when delivery_status in ('failed', 'bounced') then failed_at end as failed_at,
        failure_reason, tracking_id, attempt_count, max_attempts, metadata, created_at,
-       status_detail, subject, template, bounced_at, complained_at, enrolment_id, round, provider_id, variant, tier, fallback_of
+       status_detail, subject, template, bounced_at, complained_at, enrolment_id, round, provider_id, variant, tier, fallback_of,
+       possible_duplicate
 from {publish}.deliveries;
 
 create or replace view {publish}.delivery_events as
@@ -57,7 +59,8 @@ create or replace view {publish}.paused_sequences as select type, at from contro
 grant select on {publish}.paused_sequences to nurture_gateway;
 
 create or replace view {publish}.delivery_counts as
-select sequence_type, step::int as step, channel, status, count(*) as deliveries
+select sequence_type, step::int as step, channel, status, count(*) as deliveries,
+       count(*) filter (where possible_duplicate) as possible_duplicates
 from controller.deliveries group by 1, 2, 3, 4;
 grant select on {publish}.delivery_counts to nurture_gateway;
 

@@ -231,9 +231,9 @@ returning delivery_events.delivery_id, delivery_events.provider_id, kind, at, de
 with told as (
     select * from unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[], $6::timestamptz[],
                          $7::timestamptz[], $8::timestamptz[], $9::timestamptz[], $10::timestamptz[], $11::timestamptz[],
-                         $12::timestamptz[], $13::text[], $14::text[], $15::smallint[])
+                         $12::timestamptz[], $13::text[], $14::text[], $15::smallint[], $16::boolean[])
         as t (id, sent_at, delivered_at, opened_at, clicked_at, bounced_at, complained_at, failed_at, suppressed_at, cancelled_at,
-              expired_at, unknown_at, reason, provider_id, attempts)),
+              expired_at, unknown_at, reason, provider_id, attempts, possible_duplicate)),
 held as materialized (
     select d.id from deliveries d where d.id in (select id from told) order by d.id for update)
 update deliveries d
@@ -243,7 +243,8 @@ set sent_at = least(d.sent_at, t.sent_at), delivered_at = least(d.delivered_at, 
     failed_at = least(d.failed_at, t.failed_at), suppressed_at = least(d.suppressed_at, t.suppressed_at),
     cancelled_at = least(d.cancelled_at, t.cancelled_at), expired_at = least(d.expired_at, t.expired_at),
     unknown_at = least(d.unknown_at, t.unknown_at), failure_reason = least(d.failure_reason, t.reason),
-    provider_id = least(d.provider_id, t.provider_id), attempts = greatest(d.attempts, t.attempts)
+    provider_id = least(d.provider_id, t.provider_id), attempts = greatest(d.attempts, t.attempts),
+    possible_duplicate = d.possible_duplicate or t.possible_duplicate
 from told t join held h on h.id = t.id
 where d.id = h.id
 

@@ -95,9 +95,14 @@ from (select * from renewed union all select * from opened) as claim, (
 insert into links (id, url) select * from unnest($1::text[], $2::text[]) on conflict do nothing
 
 -- name: claim_settle
--- Only the holder of the lease may write an end; a late one finds its fence gone.
-update claims set state = 'settled', results = $3, settled_at = now(), lease_until = null
-where id = $1 and fence = $2 and state = 'open' returning id
+-- Only the holder of the lease may write an end; a late one finds its fence gone. `before`: it wrote this end already, and did
+-- not hear of it.
+with mine as (
+    update claims set state = 'settled', results = $3, settled_at = now(), lease_until = null
+    where id = $1 and fence = $2 and state = 'open' returning id
+)
+select exists (select from mine) as ours,
+    exists (select from claims where id = $1 and fence = $2 and state = 'settled') as before
 
 -- name: claim_follow_up
 -- Members that were certainly not sent, under a new key; what is left of the time to try comes along.

@@ -39,6 +39,7 @@ class DeliveryListed(Struct):
     failure_reason: str | None
     attempt_count: int
     round: int
+    possible_duplicate: bool
     created_at: datetime
 
 
@@ -56,6 +57,13 @@ class DeliveryShown(Struct):
     events: list[dict[str, Any]]
     decision: dict[str, Any] | None
     fallback: dict[str, Any] | None
+
+
+class Doubts(Struct):
+    """Deliveries of which not everything is known."""
+
+    unknown: int
+    possible_duplicates: int
 
 
 Filter = Annotated[str | None, QueryParameter(required=False, max_length=100)]
@@ -85,6 +93,10 @@ async def list_deliveries(
             name="since", required=False, description="Planned at or after, RFC 3339; UTC unless it says otherwise."
         ),
     ] = None,
+    possible_duplicate: Annotated[
+        bool | None,
+        QueryParameter(name="possible_duplicate", required=False, description="Whether it may have come twice."),
+    ] = None,
 ) -> dict[str, Any]:
     """Deliveries, newest first."""
     if since is not None and since.year < 1970:
@@ -92,7 +104,7 @@ async def list_deliveries(
     user_id = await person(room.database, user) if user else None
     start = start_of(cursor)
     rows = await room.database.fetch(
-        "list_deliveries", start.id, limit + 1, user_id, status, sequence_type, channel, since
+        "list_deliveries", start.id, limit + 1, user_id, status, sequence_type, channel, since, possible_duplicate
     )
     return page(rows, limit, lambda row: Cursor(NEWEST.at, row["id"]))
 
@@ -106,6 +118,22 @@ async def list_deliveries(
 async def summarise_deliveries(room: TheRoom) -> dict[str, int]:
     """Counts by `status_detail`."""
     return await counts(room)
+
+
+@get(
+    "/deliveries/doubts",
+    tags=["Deliveries"],
+    summary="Count what is not certain",
+    description="`unknown`: a call ended without an answer, and nothing has shown since that it arrived. "
+    "`possible_duplicates`: sent again after such an end, as the step's `on_ambiguous` says. The list of deliveries takes "
+    "`status=unknown` and `possible_duplicate=true`.",
+    responses={200: made(Doubts, "Counts", {"unknown": 3, "possible_duplicates": 1}), **problems()},
+)
+async def count_doubts(room: TheRoom) -> Doubts:
+    """How many deliveries are in doubt."""
+    row = await room.database.fetchrow("count_doubts")
+    assert row is not None
+    return Doubts(row["unknown"], row["possible_duplicates"])
 
 
 async def counts(room: Room) -> dict[str, int]:

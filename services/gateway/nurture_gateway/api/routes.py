@@ -48,7 +48,7 @@ def application(room: Room, keyring: Keyring) -> Litestar:
             sequences.list_sequences, sequences.show_sequence, sequences.lint_sequence, sequences.publish_sequence,
             sequences.pause_sequence, sequences.resume_sequence, why.why,
             events.take_events, scores.show_scores,
-            deliveries.list_deliveries, deliveries.summarise_deliveries, deliveries.show_delivery,
+            deliveries.list_deliveries, deliveries.summarise_deliveries, deliveries.count_doubts, deliveries.show_delivery,
             test_emails.send_test, test_emails.show_test, dead_letters.list_dead_letters, dead_letters.replay_dead_letter,
             telegram.pass_on_updates, telegram.make_link,
         ],

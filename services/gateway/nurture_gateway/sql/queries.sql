@@ -279,11 +279,11 @@ where type = $1 and ($2::int is null or version = $2) order by version desc limi
 -- Newest first; every filter may be absent.
 select d.id, d.user_id, d.enrolment_id, d.sequence_type, d.message_step, d.channel, d.delivery_status, d.status_detail,
     d.recipient_address, d.subject, d.scheduled_at, d.sent_at, d.delivered_at, d.opened_at, d.clicked_at, d.failed_at,
-    d.failure_reason, d.attempt_count, d.round, d.created_at
+    d.failure_reason, d.attempt_count, d.round, d.possible_duplicate, d.created_at
 from {publish}.deliveries d
 where d.id < $1 and ($3::uuid is null or d.user_id = $3) and ($4::text is null or d.status_detail = $4)
     and ($5::text is null or d.sequence_type = $5) and ($6::text is null or d.channel = $6)
-    and ($7::timestamptz is null or d.created_at >= $7)
+    and ($7::timestamptz is null or d.created_at >= $7) and ($8::boolean is null or d.possible_duplicate = $8)
 order by d.id desc limit $2
 
 -- name: show_delivery
@@ -301,6 +301,12 @@ select to_jsonb(d) as decision from {publish}.delivery_decisions d where d.deliv
 -- name: count_deliveries
 -- One grouped query for the whole summary.
 select status, sum(deliveries)::bigint as deliveries from {publish}.delivery_counts group by status
+
+-- name: count_doubts
+-- Deliveries of which nobody knows whether they arrived, and those that may have arrived twice.
+select coalesce(sum(deliveries) filter (where status = 'unknown'), 0)::bigint as unknown,
+    coalesce(sum(possible_duplicates), 0)::bigint as possible_duplicates
+from {publish}.delivery_counts
 
 -- name: list_dead_letters
 -- What no handler could take, newest first.

@@ -18,7 +18,7 @@ select (select count(*) from (select from claims where state = 'waiting' and nex
 -- name: claim_volley
 -- One statement, so one snapshot: what is due, with consent checked as the rule; one message a chat, and only chats
 -- whose own pace allows it (the upsert's row lock decides between replicas). Those that fell out are settled here.
--- $1 how many, $2 lease in seconds, $3 business time, $4 seconds between two messages to a chat, $5 account.
+-- $1 how many, $2 lease in seconds, $3 business time, $4 seconds between two messages to a chat, $5 account, $6 volley.
 with candidates as materialized (
     select delivery_id, next_at from claims
     where state = 'waiting' and next_at <= now()
@@ -57,15 +57,18 @@ with candidates as materialized (
 ), taken as (
     update claims c
     set state = 'sending', attempt = c.attempt + 1, lease_until = now() + make_interval(secs => $2), claimed_at = now(),
-        user_id = k.user_id, chat_id = k.chat_id
+        user_id = k.user_id, chat_id = k.chat_id, volley = $6, retries = coalesce(k.params ->> 'on_ambiguous' = 'retry', false)
     from chosen join paced using (chat_id) join checked k using (delivery_id)
     where c.delivery_id = chosen.delivery_id
-    returning c.delivery_id, c.attempt, c.plain, c.moved, c.user_id, c.chat_id
+    returning c.delivery_id, c.attempt, c.plain, c.moved, c.retries, c.doubts, c.user_id, c.chat_id
 ), fallen as (
-    update claims c set state = 'settled', outcome = split_part(k.fell, '/', 1), reason = split_part(k.fell, '/', 2),
+    -- Whoever may have it already cannot fall out any more; it is only not sent again.
+    update claims c set state = 'settled', outcome = case when c.doubts = 0 then split_part(k.fell, '/', 1) else 'unknown' end,
+        reason = case c.doubts when 0 then split_part(k.fell, '/', 2) when 1 then 'withheld_after_attempt'
+            else 'possible_duplicate' end,
         settled_at = now()
     from checked k where c.delivery_id = k.delivery_id and k.fell is not null
-    returning c.delivery_id, c.attempt, c.outcome, c.reason
+    returning c.delivery_id, c.attempt, c.doubts, c.outcome, c.reason
 ), later as (
     -- Another message of the same chat is on its way; without this the tick would look at these again and again.
     update claims c set next_at = now() + make_interval(secs => $4)
@@ -73,29 +76,46 @@ with candidates as materialized (
     where c.delivery_id = k.delivery_id and k.fell is null and k.chat_id in (select chat_id from chosen)
         and k.delivery_id not in (select chosen.delivery_id from chosen join paced using (chat_id))
 )
-select t.delivery_id, t.attempt, t.plain, t.moved, t.user_id, t.chat_id, k.body, k.params, null as outcome, null as reason
+select t.delivery_id, t.attempt, t.plain, t.moved, t.retries, t.doubts, t.user_id, t.chat_id, k.body, k.params,
+    null as outcome, null as reason
 from taken t join checked k using (delivery_id)
 union all
-select delivery_id, attempt, false, false, null, null, null, null, outcome, reason from fallen
+select delivery_id, attempt, false, false, false, doubts, null, null, null, null, outcome, reason from fallen
 order by delivery_id
 
 -- name: settle
--- Only who claimed it last may write an end; a late one counts if it proves that the message arrived after all.
+-- Only who claimed it last may write an end. A late answer counts if it proves that the message arrived after all, also when
+-- it is tried again meanwhile. Says which of them came more than once, perhaps ($6: this attempt may have arrived).
+with held as (
+    select c.delivery_id, r.outcome, r.reason, r.provider_id, c.state = 'sending' and c.attempt = r.attempt as ours,
+        c.doubts + case when c.state = 'sending' and c.attempt = r.attempt then r.arrived else c.state = 'sending' end::int as doubts
+    from unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[], $6::boolean[])
+        as r(id, attempt, outcome, reason, provider_id, arrived)
+    join claims c on c.delivery_id = r.id
+    where (c.state = 'sending' and c.attempt = r.attempt)
+        or (r.outcome = 'accepted' and r.attempt <= c.attempt and (c.state <> 'settled' or c.outcome = 'unknown'))
+    order by c.delivery_id for update of c
+)
 update claims c
-set state = 'settled', outcome = r.outcome, reason = r.reason, provider_id = r.provider_id, lease_until = null, settled_at = now()
-from unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::text[]) as r(id, attempt, outcome, reason, provider_id)
-where c.delivery_id = r.id and c.attempt = r.attempt
-    and (c.state = 'sending' or (c.state = 'settled' and c.outcome = 'unknown' and r.outcome = 'accepted'))
-returning c.delivery_id
+set state = 'settled', outcome = h.outcome, reason = h.reason, provider_id = h.provider_id, lease_until = null, settled_at = now(),
+    doubts = h.doubts
+from held h where c.delivery_id = h.delivery_id
+returning c.delivery_id, h.outcome in ('accepted', 'unknown') and h.doubts > 1 as doubled
 
 -- name: try_again
--- Certainly not sent: back among the waiting.
+-- Back among the waiting: certainly not sent, or its step wants it sent again.
 update claims c
 set state = 'waiting', lease_until = null, next_at = now() + make_interval(secs => r.wait), plain = c.plain or r.plain,
-    moved = c.moved or r.moved
-from unnest($1::uuid[], $2::int[], $3::float8[], $4::boolean[], $5::boolean[]) as r(id, attempt, wait, plain, moved)
+    moved = c.moved or r.moved, doubts = c.doubts + r.doubt::int
+from unnest($1::uuid[], $2::int[], $3::float8[], $4::boolean[], $5::boolean[], $6::boolean[])
+    as r(id, attempt, wait, plain, moved, doubt)
 where c.delivery_id = r.id and c.attempt = r.attempt and c.state = 'sending'
 returning c.delivery_id
+
+-- name: give_back
+-- A volley whose claim got no answer: whoever asked for it knows that nothing of it was sent.
+update claims set state = 'waiting', lease_until = null, next_at = now()
+where state = 'sending' and volley = any($1::uuid[]) returning delivery_id
 
 -- name: chats_hold
 -- Telegram asked for patience with a chat.
@@ -120,17 +140,26 @@ insert into chats (chat_id, user_id, state, moved_to) values ($1, $3, 'replaced'
 on conflict (chat_id) do update set state = 'replaced', moved_to = excluded.moved_to
 
 -- name: reap
--- Whoever claimed these is gone or too late: the message may have arrived, and nobody can tell.
-update claims set state = 'settled', outcome = 'unknown', reason = 'worker_lost', lease_until = null, settled_at = now()
-where delivery_id = any(array(
-    select delivery_id from claims where state = 'sending' and lease_until < now() limit 500 for update skip locked))
-returning delivery_id, attempt
+-- Whoever claimed these is gone or too late: the message may have arrived, and nobody can tell. It is over, unless its step
+-- wants it sent again and fewer than $1 attempts may have arrived.
+with lost as materialized (
+    select delivery_id, retries and doubts + 1 < $1 as again from claims
+    where state = 'sending' and lease_until < now() limit 500 for update skip locked
+)
+update claims c
+set state = case when l.again then 'waiting' else 'settled' end, lease_until = null, doubts = c.doubts + 1,
+    next_at = case when l.again then now() else c.next_at end,
+    outcome = case when not l.again then 'unknown' end, reason = case when not l.again then 'worker_lost' end,
+    settled_at = case when not l.again then now() end
+from lost l where c.delivery_id = l.delivery_id
+returning c.delivery_id, c.attempt, c.outcome, case when c.doubts > 1 then 'possible_duplicate' else c.reason end as reason
 
 -- name: refuse_waiting
 -- The channel is off: nothing waits for it.
-update claims set state = 'settled', outcome = 'rejected', reason = $1, settled_at = now()
+update claims set state = 'settled', outcome = case when doubts = 0 then 'rejected' else 'unknown' end, settled_at = now(),
+    reason = case when doubts > 1 then 'possible_duplicate' else $1 end
 where delivery_id = any(array(select delivery_id from claims where state = 'waiting' limit 500 for update skip locked))
-returning delivery_id, attempt
+returning delivery_id, attempt, outcome, reason
 
 -- name: links_keep
 -- Links exist before the message that carries them leaves; most are known to this process already.
@@ -161,12 +190,12 @@ select hash, chat_id from used_tokens where hash = any($1::bytea[])
 select id from {publish}.people where id = any($1::uuid[])
 
 -- name: chats_known
--- Whose chats these are, by the later word of a link and an import; their state; the message last sent to them.
+-- Whose chats these are, by the later word of a link and an import; their state; the message that last came to them.
 select w.chat_id, coalesce(h.state, 'ok') as state,
     case when h.linked_at >= c.changed_at then h.user_id else coalesce(c.user_id, h.user_id) end as user_id,
     exists (select from refusals r where r.chat_id = w.chat_id) as refused,
     (select k.delivery_id from claims k
-     where k.chat_id = w.chat_id and (k.state = 'sending' or k.outcome in ('accepted', 'unknown'))
+     where k.chat_id = w.chat_id and k.outcome = 'accepted'
      order by k.claimed_at desc limit 1) as latest
 from unnest($1::text[]) as w(chat_id)
 left join chats h on h.chat_id = w.chat_id
