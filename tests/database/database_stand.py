@@ -28,6 +28,8 @@ from tests.servers import SECRET_KEY, role_url
 
 
 class _SilentBus:
+    connected = True
+
     async def publish(self, *_: Any) -> None:
         return None
 

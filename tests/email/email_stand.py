@@ -126,6 +126,8 @@ async def dies(provider: Accepts, key: str, mails: Sequence[Mail]) -> Reply:
 
 
 class _SilentBus:
+    connected = True
+
     async def publish(self, *_: Any) -> None:
         return None
 

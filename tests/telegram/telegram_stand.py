@@ -56,6 +56,8 @@ class Postgres:
 class SilentBus:
     """`said` is set with each message."""
 
+    connected = True
+
     def __init__(self) -> None:
         self.said = asyncio.Event()
 
