@@ -12,9 +12,9 @@ from asyncpg.pool import PoolConnectionProxy
 from prometheus_client import Counter
 
 from nurture_chassis.guard import notice_silence
-from nurture_chassis.pooling import TRANSACTION_POOLER, pooled_by_transaction
+from nurture_chassis.pooling import refuse_pooler
 from nurture_chassis.queries import Queries, quoted
-from nurture_chassis.settings import ServiceSettings, SettingsError
+from nurture_chassis.settings import ServiceSettings
 
 log = structlog.get_logger()
 STATEMENTS = Counter("nurture_sql_statements", "SQL statements sent, by named query", ["query"])
@@ -100,13 +100,13 @@ class Database(Rows):
         return self._pool
 
     async def open(self) -> None:
-        """Wait for the server and for this room's migrations. Raises SettingsError for a pooler's address."""
+        """Wait for the server and for this room's migrations. Raises SettingsError for the address of a pooler."""
         pool = await self._make_pool()
         said = asked = False
         while True:
             try:
                 if not asked:
-                    await self._refuse_pooler()
+                    await refuse_pooler(self._settings.database_url.reveal(), CONNECT_SECONDS)
                     asked = True
                 if await pool.fetchval("select to_regclass('refilled')") is not None:
                     self._pool = pool
@@ -125,32 +125,17 @@ class Database(Rows):
             # No floor: asyncpg would print a traceback for each try to keep it while the server is away.
             min_size=0,
             max_size=self._settings.database_pool_size,
-            init=self._prepare,
+            init=self._greet,
             timeout=CONNECT_SECONDS,
             command_timeout=COMMAND_SECONDS,
             reset=_leave_as_it_is,
             server_settings={"application_name": f"nurture-{self.schema}"},
         )
 
-    async def _prepare(self, connection: asyncpg.Connection) -> None:
+    async def _greet(self, connection: asyncpg.Connection) -> None:
         # Said in the session and not when connecting: poolers refuse parameters that they do not know.
         await connection.execute(f"set search_path to {quoted(self.schema)}")
         await _prepare(connection)
-
-    async def _refuse_pooler(self) -> None:
-        url = self._settings.database_url.reveal()
-
-        @asynccontextmanager
-        async def plain() -> AsyncIterator[asyncpg.Connection]:
-            connection = await asyncpg.connect(url, statement_cache_size=0, timeout=10)
-            try:
-                yield connection
-            finally:
-                await connection.close(timeout=5)
-
-        async with plain() as ours:
-            if await pooled_by_transaction(ours, plain):
-                raise SettingsError(TRANSACTION_POOLER)
 
     async def close(self) -> None:
         if self._pool is not None:

@@ -1,9 +1,11 @@
 """Poolers between us and PostgreSQL: whether a session is ours for as long as we hold it."""
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import asyncpg
+
+from nurture_chassis.settings import SettingsError
 
 TRANSACTION_POOLER = (
     "DATABASE_URL leads through a pooler in transaction mode: each transaction may get another session, and the services "
@@ -39,3 +41,19 @@ async def _now(ours: asyncpg.Connection) -> int | None:
     except TimeoutError:
         # Only a pooler that has lent our session to the other one keeps us waiting.
         return None
+
+
+async def refuse_pooler(url: str, connect_seconds: float) -> None:
+    """Raises SettingsError when the address leads through a pooler in transaction mode."""
+
+    @asynccontextmanager
+    async def plain() -> AsyncIterator[asyncpg.Connection]:
+        connection = await asyncpg.connect(url, statement_cache_size=0, timeout=connect_seconds)
+        try:
+            yield connection
+        finally:
+            await connection.close(timeout=connect_seconds)
+
+    async with plain() as ours:
+        if await pooled_by_transaction(ours, plain):
+            raise SettingsError(TRANSACTION_POOLER)
