@@ -1,7 +1,7 @@
 """PostgreSQL through asyncpg: a pool per service, named queries, short transactions, everything counted."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -86,6 +86,8 @@ class Database(Rows):
         super().__init__(queries)
         self._settings = settings
         self.schema = schema
+        self.on_connect: list[Callable[[Connection], Awaitable[None]]] = []
+        """Asked on each new connection before it is used; what raises keeps it from being used."""
         self._pool: asyncpg.Pool | None = None
 
     @property
@@ -121,12 +123,17 @@ class Database(Rows):
             # No floor: asyncpg would print a traceback for each try to keep it while the server is away.
             min_size=0,
             max_size=self._settings.database_pool_size,
-            init=_prepare,
+            init=self._greet,
             timeout=CONNECT_SECONDS,
             command_timeout=COMMAND_SECONDS,
             reset=_leave_as_it_is,
             server_settings={"search_path": self.schema, "application_name": f"nurture-{self.schema}"},
         )
+
+    async def _greet(self, connection: asyncpg.Connection) -> None:
+        await _prepare(connection)
+        for check in self.on_connect:
+            await check(connection)
 
     async def close(self) -> None:
         if self._pool is not None:
