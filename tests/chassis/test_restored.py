@@ -231,7 +231,7 @@ def test_a_server_that_was_restored_behind_a_running_service_is_noticed_before_t
                     "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'nurture_email'"
                 )
                 # The pool has seen that its connections are gone.
-                while any(holder._con and not holder._con.is_closed() for holder in room.database.pool._holders):
+                while any(holder._con and not holder._con.is_closed() for holder in room.database.pool._holders):  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
 
             # A mere restart changes nothing.

@@ -49,6 +49,7 @@ def build() -> Service:
     service.bus.hear("controller-telegram-observed", ledger.observed)
     starter.wake_jobs = service.tick("start-jobs", starter.work, every=2.0).wake
     service.tick("planning", guard.before(planner.tick), every=1.0)
-    service.tick("requests", Requests(service.outbox, library, service.clock, config, desks).tick, every=1.0)
+    requests = Requests(service.outbox, library, service.clock, config, desks)
+    service.tick("requests", guard.before(requests.tick), every=1.0)
     service.bus.on_reconnect.append(service.tick("topology", keeper.tick, every=keeping.SECONDS).wake)
     return service

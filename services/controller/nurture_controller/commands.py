@@ -106,7 +106,8 @@ class Commands:
         else:
             people = await tx.execute("enrolments_hold", command.sequence_type, command.paused)
         holds = [
-            {name: hold[name] for name in ("sequence_type", "reason", "at")}
+            # In the order in which jsonb keeps them, so that a repeated answer is the same to the byte.
+            {name: hold[name] for name in ("at", "reason", "sequence_type")}
             for hold in await tx.fetch("holds_of", command.sequence_type)
         ]
         return {"type": command.sequence_type, "paused": command.paused, "enrolments": people, "holds": holds}

@@ -173,12 +173,22 @@ def _front(data_dir: Path | None) -> Front:
         if health is None:
             return Front(url, trouble="something else than Nurture answers there")
         try:
-            held = gateway.get("/admin/api/nurture/holds")
-            return Front(url, health=health, ahead=ahead, letters=_letters(gateway), holds=held)
+            return Front(url, health=health, ahead=ahead, letters=_letters(gateway), holds=_holds(gateway))
         except Failure as failure:
             if failure.code == UNREACHABLE:
                 return Front(url, trouble=str(failure), health=health)
             return Front(url, key_trouble=str(failure), health=health, ahead=ahead)
+
+
+def _holds(gateway: Gateway) -> list[dict[str, Any]] | None:
+    """What is held; None from a gateway that does not know the question."""
+    try:
+        told = gateway.get("/admin/api/nurture/holds")
+    except Failure as failure:
+        if failure.code == UNREACHABLE:
+            raise
+        return None
+    return told if isinstance(told, list) else None
 
 
 def _letters(gateway: Gateway) -> int:

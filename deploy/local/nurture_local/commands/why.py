@@ -58,7 +58,7 @@ def introduction(told: dict[str, Any], zone: tzinfo) -> list[str]:
     lines = [f"{name} ({known_as}): {', '.join(facts)}"]
     if told["scores"]:
         lines.append("scores: " + ", ".join(f"{kind} {score:.0f}" for kind, score in told["scores"].items()))
-    lines += [f"held: {hold_line(hold)}" for hold in told["holds"] if _concerns(hold, told["enrolments"])]
+    lines += [f"held: {hold_line(hold)}" for hold in told.get("holds", []) if _concerns(hold, told["enrolments"])]
     for enrolment in told["enrolments"]:
         line = f"{enrolment['sequence_type']} version {enrolment['sequence_version']}: {enrolment['state']}"
         if enrolment["state"] == "active":

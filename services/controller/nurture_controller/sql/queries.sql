@@ -177,6 +177,7 @@ returning id
 -- How long the ticker may sleep. What is of a type that is paused waits until that is over.
 select next_at from message_requests r
 where next_at is not null and not exists (select from paused_types p where p.type = r.sequence_type)
+    and not (select {publish}.is_held('*'))
 order by next_at limit 1
 
 -- name: requests_claim_due
@@ -185,6 +186,7 @@ select r.id, r.user_id, r.sequence_type, r.step, r.channels, r.scheduled_at, r.c
        (select s.definition ->> 'title' from sequences s where s.type = r.sequence_type order by s.version desc limit 1) as title
 from message_requests r
 where r.next_at <= $1 and not exists (select from paused_types p where p.type = r.sequence_type)
+    and not (select {publish}.is_held('*'))
 order by r.next_at limit $2 for update of r skip locked
 
 -- name: requests_looked_at

@@ -96,11 +96,11 @@ async def hold(
 async def pause(
     request: Request[Any, Any, Any],
     room: TheRoom,
-    data: Annotated[Pause, Body(examples=_PAUSE_EXAMPLES)],
+    data: Annotated[Pause | None, Body(examples=_PAUSE_EXAMPLES)] = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Response[Any]:
     """Hold a sequence, or everything."""
-    return await hold(request, room, data.sequence_type or EVERYTHING, paused=True)
+    return await hold(request, room, (data and data.sequence_type) or EVERYTHING, paused=True)
 
 
 @post(
@@ -117,12 +117,13 @@ async def resume(
     request: Request[Any, Any, Any],
     room: TheRoom,
     data: Annotated[
-        Resume,
+        Resume | None,
         Body(examples=[*_PAUSE_EXAMPLES, Example(summary="A restored database", value={"confirm_restored": True})]),
-    ],
+    ] = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Response[Any]:
     """Let a sequence, or everything, go on."""
+    data = data or Resume()
     if data.confirm_restored and data.sequence_type:
         raise field_errors([("confirm_restored", "is about the whole database: leave sequence_type out")])
     return await hold(
