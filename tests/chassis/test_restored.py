@@ -40,7 +40,7 @@ class Ground:
         bus = Bus(self.nats_url, "email", database)
         await bus.connect()
         await bus.broker.start()
-        await topology.ensure(bus, 1, {})
+        await topology.ensure(bus)
         await database.open()
         admin = await asyncpg.connect(admin_url)
         try:

@@ -23,6 +23,7 @@ from nurture_controller.config import Config
 from nurture_controller.desks import Desks
 from nurture_controller.installation import Installation
 from nurture_controller.library import Library
+from nurture_controller.requests import Requests
 from nurture_controller.starting import Starter
 from nurture_controller.wording import Wordings
 
@@ -47,6 +48,8 @@ class Hands(Clock):
 
 
 class _SilentBus:
+    connected = True
+
     async def publish(self, *_: Any) -> None:
         return None
 
@@ -62,6 +65,7 @@ class Room:
         library, desks = Library(database, clock), Desks(config, Wordings())
         self.starter = Starter(self.outbox, library, clock, config, desks)
         self.planner = Planner(self.outbox, library, clock, config, desks)
+        self.requests = Requests(self.outbox, library, clock, config, desks)
         self.commands = Commands(self.outbox, library)
         self.library = library
         self.installation = Installation(database)
