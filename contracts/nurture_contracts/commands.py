@@ -48,13 +48,17 @@ class PublishSequence(Message, frozen=True, kw_only=True):
 
 
 class PauseSequence(Message, frozen=True, kw_only=True):
-    """Hold every running enrolment of a type where it is, or let them go on. Steps that came due meanwhile may expire."""
+    """Hold every running enrolment of a type, or of `*`, where it is, or let them go on. Steps that came due may expire.
+
+    `confirm_restored` says with a release that a copied or restored database is the one to go on with.
+    """
 
     subject: ClassVar[str] = "nurture.cmd.controller.pause_sequence"
     command_id: UUID
     at: Instant
     sequence_type: str
     paused: bool
+    confirm_restored: bool = False
 
 
 class ExternalEvent(Item, frozen=True, kw_only=True):

@@ -88,7 +88,7 @@ def test_bodies_have_a_limit(gateway: Gateway) -> None:
     problem(answer, 413, "body_too_large")
 
 
-BODILESS = ("/replay", "/telegram-link", "/pause", "/resume")
+BODILESS = ("/replay", "/telegram-link", "{type_name}/pause", "{type_name}/resume")
 
 
 def test_the_openapi_document_has_these_paths(gateway: Gateway) -> None:
@@ -108,6 +108,9 @@ def test_the_openapi_document_has_these_paths(gateway: Gateway) -> None:
         "GET /admin/api/deliveries/{delivery_id}",
         "GET /admin/api/email/test/{test_id}",
         "GET /admin/api/nurture/active",
+        "GET /admin/api/nurture/holds",
+        "POST /admin/api/nurture/pause",
+        "POST /admin/api/nurture/resume",
         "GET /admin/api/sequences",
         "GET /admin/api/sequences/{type_name}",
         "GET /admin/api/users",

@@ -72,7 +72,9 @@ def healthy(live: bool = True, **more: Any) -> Facts:
         where=".nurture",
         pid=7,
         processes={"gateway": Process("ready", "gateway"), "email": Process("ready", "service")},
-        front=Front("http://127.0.0.1:8001", health={"service": "nurture", "problems": []}, letters=0, ahead=0.2),
+        front=Front(
+            "http://127.0.0.1:8001", health={"service": "nurture", "problems": []}, letters=0, ahead=0.2, holds=[]
+        ),
         settings=settings(live),
         record=record,
         bus=a_bus(),
@@ -96,6 +98,11 @@ def test_all_is_well() -> None:
     assert all(finding.found for finding in findings)
 
 
+def held(sequence_type: str, reason: str, **more: Any) -> Front:
+    hold = {"sequence_type": sequence_type, "reason": reason, "at": "2026-01-05T09:00:00Z", **more}
+    return Front("http://x", health={}, letters=0, ahead=0.2, holds=[hold])
+
+
 def found(facts: Facts, check: str) -> Finding:
     (finding,) = [finding for finding in diagnose(facts) if finding.check == check]
     return finding
@@ -110,6 +117,12 @@ def found(facts: Facts, check: str) -> Finding:
         ("rest api", "fail", "cannot reach", healthy(front=Front("http://x", trouble="cannot reach http://x"))),
         ("api key", "fail", "401", healthy(front=Front("http://x", health={}, key_trouble="401 API key needed"))),
         ("dead letters", "warn", "2 waiting", healthy(front=Front("http://x", health={}, letters=2))),
+        ("holds", "warn", "everything is paused since 2026-01-05 09:00", healthy(front=held("*", "paused"))),
+        ("holds", "warn", "onboarding is paused", healthy(front=held("onboarding", "paused"))),
+        ("holds", "fail", "nothing is sent: it is a copy", healthy(front=held("*", "restored", detail="it is a copy"))),
+        ("holds", "skip", "did not tell", healthy(front=Front("http://x", health={}, letters=0))),
+        ("email", "warn", "holds back: the database is older",
+         healthy(processes={"email": Process("ready", "service", [], ["the database is older than the bus"])})),
         ("migrations", "fail", "pending: email/0002_more.sql", healthy(pending=["email/0002_more.sql"])),
         ("migrations", "fail", "does not answer", healthy(problem="the database does not answer (TimeoutError)")),
         ("bus", "fail", "does not answer", healthy(bus=None, bus_trouble="the bus does not answer")),
@@ -213,6 +226,8 @@ def _remote(key_works: bool) -> Callable[[httpx.Request], httpx.Response]:
             return httpx.Response(200, json={})
         if not key_works:
             return httpx.Response(401, json={"title": "API key needed"})
+        if request.url.path == "/admin/api/nurture/holds":
+            return httpx.Response(200, json=[])
         letters = [{"replayed_at": None}, {"replayed_at": "2026-01-05T09:00:00Z"}]
         return httpx.Response(200, json={"items": letters, "next": None})
 

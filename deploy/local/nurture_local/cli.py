@@ -6,7 +6,21 @@ from importlib.metadata import PackageNotFoundError, version
 
 from cyclopts import App, CycloptsError
 
-from nurture_local.commands import bus, db, doctor, email, events, people, run, sequences, trigger, verify, watch, why
+from nurture_local.commands import (
+    bus,
+    db,
+    doctor,
+    email,
+    events,
+    holds,
+    people,
+    run,
+    sequences,
+    trigger,
+    verify,
+    watch,
+    why,
+)
 from nurture_local.terminal import USAGE, Failure, console, errors, show_failure
 
 
@@ -31,6 +45,8 @@ app.command(run.status)
 app.command(run.service)
 app.command(trigger.trigger)
 app.command(watch.watch)
+app.command(holds.pause)
+app.command(holds.resume)
 app.command(people.people)
 app.command(events.events)
 app.command(why.score)

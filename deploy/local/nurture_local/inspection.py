@@ -93,17 +93,18 @@ async def database(admin_url: str, secret_key: str | None, publish_schema: str) 
     return report
 
 
-async def telegram_channel(admin_url: str, publish_schema: str) -> dict[str, Any] | None:
-    """The channel's own word about itself, or None when nobody can tell quickly."""
+async def glance(admin_url: str, publish_schema: str) -> dict[str, Any]:
+    """What can be told quickly: the Telegram channel's own word about itself, and what is held; empty when nobody can tell."""
     try:
         async with asyncio.timeout(1):
             connection = await asyncpg.connect(admin_url, statement_cache_size=0, timeout=1)
             try:
-                return await _row(connection, _TELEGRAM, publish_schema)
+                telegram = await _row(connection, _TELEGRAM, publish_schema)
+                return {"telegram": telegram, "holds": await _holds(connection, publish_schema)}
             finally:
                 await connection.close(timeout=1)
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-        return None
+        return {}
 
 
 _EMAIL = (
@@ -113,6 +114,7 @@ _EMAIL = (
 _TELEGRAM = (
     "select ready, bot_username, updates, problem, parked_until::text, park_reason from {publish}.telegram_channel"
 )
+_HOLDS = "select sequence_type, reason, at::text, detail from {publish}.holds order by sequence_type <> '*', 1, 2"
 # A claim settled for a quarter of an hour should have been followed by a webhook; pages come at real time as claims do.
 _WEBHOOKS = (
     "select extract(epoch from now() - l.at)::float8 as age,"
@@ -128,6 +130,14 @@ async def _row(connection: asyncpg.Connection, query: str, publish_schema: str) 
     except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.InvalidSchemaNameError):
         return None
     return dict(row) if row else None
+
+
+async def _holds(connection: asyncpg.Connection, publish_schema: str) -> list[dict[str, Any]]:
+    try:
+        rows = await connection.fetch(_HOLDS.replace("{publish}", quoted(publish_schema)))
+    except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
+        return []
+    return [dict(row) for row in rows]
 
 
 async def _skew(connection: asyncpg.Connection) -> float:

@@ -165,8 +165,9 @@ def looks(made: Plan) -> dict[str, Callable[[], Awaitable[dict[str, Any]]]]:
     mode = inspection.telegram_mode(environments.get("telegram", {}))
 
     async def channels() -> dict[str, Any]:
-        told = None if mode == "off" else await inspection.telegram_channel(made.admin_url, made.publish_schema)
-        return {"telegram": {"mode": mode, **(told or {})}}
+        told = await inspection.glance(made.admin_url, made.publish_schema)
+        bot = None if mode == "off" else told.get("telegram")
+        return {"telegram": {"mode": mode, **(bot or {})}, "holds": told.get("holds", [])}
 
     async def inspect() -> dict[str, Any]:
         record = await inspection.database(made.admin_url, made.secret_key, made.publish_schema)

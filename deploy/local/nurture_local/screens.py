@@ -8,6 +8,7 @@ from typing import Any
 from rich.markup import escape
 
 from nurture_local.addresses import without_password
+from nurture_local.commands.holds import hold_line
 from nurture_local.instance import DEFAULT_DIR
 from nurture_local.terminal import Format, console, invocation, write
 
@@ -22,7 +23,7 @@ def as_data(status: dict[str, Any]) -> dict[str, Any]:
     for name, process in status["processes"].items():
         side = services if process["stage"] in _SERVICES else servers
         side[name] = {"pid": process["pid"], "state": process["state"]}
-    more = {"telegram": status["telegram"]} if "telegram" in status else {}
+    more = {key: status[key] for key in ("telegram", "holds") if key in status}
     return {**shown, "services": services, "servers": servers, **more}
 
 
@@ -58,6 +59,7 @@ def _show_table(status: dict[str, Any]) -> None:
         ("API key", escape(status["api_key"])),
         ("email:", f"[{colour}]{escape(status['mode'])}[/]"),
         *([("telegram:", _telegram(status["telegram"]))] if "telegram" in status else []),
+        *(("Held", f"[bold red]{escape(hold_line(hold))}[/]") for hold in status.get("holds", [])),
         *([("Clock", f"{status['speed']:g} times as fast as real time")] if status["speed"] != 1 else []),
         ("Bus", f"nats --server {status['nats']} sub 'nurture.>'"),
         ("Database", without_password(status["database"])),

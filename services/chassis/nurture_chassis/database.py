@@ -1,7 +1,7 @@
 """PostgreSQL through asyncpg: a pool per service, named queries, short transactions, everything counted."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -87,6 +87,8 @@ class Database(Rows):
         super().__init__(queries)
         self._settings = settings
         self.schema = schema
+        self.on_connect: list[Callable[[Connection], Awaitable[None]]] = []
+        """Asked on each new connection before it is used; what raises keeps it from being used."""
         self._pool: asyncpg.Pool | None = None
 
     @property
@@ -136,6 +138,8 @@ class Database(Rows):
         # Said in the session and not when connecting: poolers refuse parameters that they do not know.
         await connection.execute(f"set search_path to {quoted(self.schema)}")
         await _prepare(connection)
+        for check in self.on_connect:
+            await check(connection)
 
     async def close(self) -> None:
         if self._pool is not None:

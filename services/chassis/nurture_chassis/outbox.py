@@ -70,6 +70,8 @@ class Outbox:
     def __init__(self, database: Database, bus: Bus) -> None:
         self.database = database
         self._bus = bus
+        self.last: UUID | None = None
+        """The newest letter that this process has committed."""
         self._published: list[UUID] = []
         self._flight: set[asyncio.Task[None]] = set()
         self._answered: int | None = None
@@ -86,6 +88,7 @@ class Outbox:
             if saying.letters:
                 await saying.execute("outbox_add", *_columns(saying.letters))
         if saying.letters:
+            self.last = saying.letters[-1].id
             self.publish(saying.letters)
 
     def publish(self, letters: list[Letter]) -> None:

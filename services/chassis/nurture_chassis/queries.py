@@ -4,6 +4,7 @@ import re
 from importlib.resources import files
 
 _NAME = re.compile(r"^-- name: (\w+)\s*$", re.MULTILINE)
+_USE = re.compile(r"\{use (\w+)\}")
 
 
 def quoted(identifier: str) -> str:
@@ -12,14 +13,15 @@ def quoted(identifier: str) -> str:
 
 
 class Queries:
-    """The named blocks of one room, with `{publish}` filled in."""
+    """The named blocks of one room, with `{publish}` filled in. `{use name}` stands for the text of another block."""
 
     def __init__(self, text: str, publish_schema: str) -> None:
         parts = _NAME.split(text.replace("{publish}", quoted(publish_schema)))
         names, bodies = parts[1::2], parts[2::2]
         if len(set(names)) != len(names):
             raise ValueError("a query name stands twice")
-        self._blocks = {name: body.strip().rstrip(";") for name, body in zip(names, bodies, strict=True)}
+        blocks = {name: body.strip().rstrip(";") for name, body in zip(names, bodies, strict=True)}
+        self._blocks = {name: _USE.sub(lambda used: blocks[used[1]], body) for name, body in blocks.items()}
 
     @classmethod
     def of(cls, package: str, publish_schema: str) -> "Queries":

@@ -47,6 +47,8 @@ class Service:
         self.before_hearing: list[Callable[[], Awaitable[None]]] = []
         self.on_stop: list[Callable[[], Awaitable[None]]] = []
         self.problems: list[Callable[[], list[str]]] = []
+        self.held: list[Callable[[], list[str]]] = []
+        """Why a service that is well does not send, in words: `ready` says so and stays ready."""
         self.tickers: list[Ticker] = []
         self.inner: Asgi | None = None
         self._ready = False
@@ -75,7 +77,10 @@ class Service:
 
     async def ready(self) -> Reply:
         problems = await self.why_not_ready()
-        return as_json(503 if problems else 200, {"status": "not ready" if problems else "ready", "problems": problems})
+        told = {"status": "not ready" if problems else "ready", "problems": problems}
+        if held := [reason for ask in self.held for reason in ask()]:
+            told["held"] = held
+        return as_json(503 if problems else 200, told)
 
     async def why_not_ready(self) -> list[str]:
         """Reasons in words; an empty list means ready. Answers within two seconds, whatever hangs."""

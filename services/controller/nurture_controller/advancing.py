@@ -41,7 +41,11 @@ class Planner:
         """Plan one page. True when the page was full; else the real seconds until the next step is due."""
         now = self._clock.now()
         async with self._outbox.transaction() as tx:
-            rows = await tx.fetch("enrolments_claim_due", now, self._config.plan_batch)
+            claimed = await tx.fetch("enrolments_claim_due", now, self._config.plan_batch)
+            if late := [row for row in claimed if row["held"]]:
+                types = sorted({row["sequence_type"] for row in late})
+                await tx.execute("enrolments_hold_late", [row["id"] for row in late], types)
+            rows = [row for row in claimed if not row["held"]]
             placed: list[Placed] = []
             if rows:
                 published = await self._library.versions(tx, {row["sequence_id"] for row in rows})
@@ -68,11 +72,12 @@ class Planner:
                     placed.append(place(due, version, known.get(row["user_id"]), now, desk, uuid7()))
                 types = {row["id"]: row["sequence_type"] for row in rows}
                 await save_deliveries(tx, placed, types, now, self._config.page_size)
-                columns = [list(column) for column in zip(*(_advance_row(one) for one in placed), strict=True)]
-                await tx.execute("enrolments_advance", *columns)
-        if rows:
+                due = {row["id"]: row["next_at"] for row in rows if row["last_status"] == "pending"}
+                columns = zip(*((*_advance_row(one), due.get(one.id)) for one in placed), strict=True)
+                await tx.execute("enrolments_advance", *(list(column) for column in columns))
+        if claimed:
             log.info("planning.page", enrolments=len(rows), deliveries=sum(one.delivery is not None for one in placed))
-            return True if len(rows) == self._config.plan_batch else 0.01
+            return True if len(claimed) == self._config.plan_batch else 0.01
         next_at = await self._outbox.database.fetchval("enrolments_next_due")
         return 60.0 if next_at is None else max(0.02, self._clock.real_delay(next_at - self._clock.now()))
 

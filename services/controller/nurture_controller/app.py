@@ -1,5 +1,6 @@
 """The wiring of the controller."""
 
+from nurture_chassis.restored import RestoreGuard
 from nurture_chassis.service import Service
 from nurture_chassis.settings import load
 
@@ -9,6 +10,7 @@ from nurture_controller.commands import Commands
 from nurture_controller.config import Config
 from nurture_controller.desks import Desks
 from nurture_controller.falling_back import FallbackPlanner
+from nurture_controller.installation import Installation
 from nurture_controller.ledger import Ledger
 from nurture_controller.library import Library
 from nurture_controller.requests import Requests
@@ -31,8 +33,11 @@ def build() -> Service:
     async def tell_clock() -> None:
         await service.database.execute("clock_tell", *map(float, service.clock.to_setting().split("@")))
 
+    installation = Installation(service.database)
+    guard = RestoreGuard(service.database, service.outbox, service.bus, installation.older)
+    service.held.append(guard.held)
     # Before hearing anything, so that every service finds its consumers; a second controller leaves it to the holder.
-    service.before_hearing += [library.publish_shipped, tell_clock, keeper.tick]
+    service.before_hearing += [installation.look, guard.look, library.publish_shipped, tell_clock, keeper.tick]
     service.on_stop.append(keeper.lease.release)
     service.bus.hear("controller-start", starter.start)
     service.bus.hear("controller-cancel", commands.cancel)
@@ -43,7 +48,8 @@ def build() -> Service:
     service.bus.hear("controller-telegram-settled", ledger.settled)
     service.bus.hear("controller-telegram-observed", ledger.observed)
     starter.wake_jobs = service.tick("start-jobs", starter.work, every=2.0).wake
-    service.tick("planning", planner.tick, every=1.0)
-    service.tick("requests", Requests(service.outbox, library, service.clock, config, desks).tick, every=1.0)
+    service.tick("planning", guard.before(planner.tick), every=1.0)
+    requests = Requests(service.outbox, library, service.clock, config, desks)
+    service.tick("requests", guard.before(requests.tick), every=1.0)
     service.bus.on_reconnect.append(service.tick("topology", keeper.tick, every=keeping.SECONDS).wake)
     return service

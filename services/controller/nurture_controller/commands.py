@@ -10,6 +10,16 @@ from nurture_contracts.events import CommandSettled
 
 from nurture_controller.library import Library
 
+EVERYTHING = "*"
+RESTORED_MEANS = (
+    "What was sent between the backup and now is not known here and would be sent again, unless it is later than its "
+    "max_lateness allows."
+)
+RESTORED_HINT = (
+    "Compare with the provider's log and cancel what must not go out again. If this database is the one to go on with, and "
+    'no other copy of it sends, resume with "confirm_restored": true (nurture resume --confirm-restored).'
+)
+
 
 async def answered(tx: Saying, command_id: UUID, at: Instant) -> bool:
     """True when this command was executed before; its answer is said again, in case it was lost."""
@@ -56,23 +66,51 @@ class Commands:
             await settle(tx, command.command_id, command.at, 200, {"cancelled": len(ended)})
 
     async def pause(self, command: PauseSequence) -> None:
-        """Hold or release a type: everybody in it, and everybody who starts meanwhile."""
+        """Hold or release a type, or with `*` everything: who is in it, and who is started meanwhile."""
         async with self._outbox.transaction() as tx:
             if await answered(tx, command.command_id, command.at):
                 return
-            types = await self._library.types(tx)
-            if command.sequence_type not in types:
-                detail, hint = f"There is no sequence {command.sequence_type!r}.", f"There are: {', '.join(types)}."
-                result: dict[str, Any] = {"code": "unknown_sequence", "detail": detail, "hint": hint}
-                await settle(tx, command.command_id, command.at, 404, result)
-                return
-            if command.paused:
-                await tx.execute("type_hold", command.sequence_type, command.at)
-            else:
-                await tx.execute("type_release", command.sequence_type)
-            held = await tx.execute("enrolments_hold", command.sequence_type, command.paused)
-            result = {"type": command.sequence_type, "paused": command.paused, "enrolments": held}
-            await settle(tx, command.command_id, command.at, 200, result)
+            status, result = await self._hold(tx, command) if command.paused else await self._release(tx, command)
+            await settle(tx, command.command_id, command.at, status, result)
+
+    async def _hold(self, tx: Saying, command: PauseSequence) -> tuple[int, dict[str, Any]]:
+        if unknown := await self._unknown(tx, command.sequence_type):
+            return 404, unknown
+        await tx.execute("hold", command.sequence_type, command.at)
+        return 200, await self._moved(tx, command)
+
+    async def _release(self, tx: Saying, command: PauseSequence) -> tuple[int, dict[str, Any]]:
+        if unknown := await self._unknown(tx, command.sequence_type):
+            return 404, unknown
+        if command.confirm_restored:
+            await tx.execute("installation_confirm")
+        holds = await tx.fetch("holds_of", command.sequence_type)
+        restored = next((hold for hold in holds if hold["reason"] == "restored"), None)
+        if restored is not None:
+            detail, hint = f"Everything is held: {restored['detail']}. {RESTORED_MEANS}", RESTORED_HINT
+            return 409, {"code": "database_restored", "detail": detail, "hint": hint}
+        await tx.execute("release", command.sequence_type)
+        return 200, await self._moved(tx, command)
+
+    async def _unknown(self, tx: Saying, sequence_type: str) -> dict[str, Any] | None:
+        types = await self._library.types(tx)
+        if sequence_type in (EVERYTHING, *types):
+            return None
+        detail, hint = f"There is no sequence {sequence_type!r}.", f"There are: {', '.join(types)}."
+        return {"code": "unknown_sequence", "detail": detail, "hint": hint}
+
+    async def _moved(self, tx: Saying, command: PauseSequence) -> dict[str, Any]:
+        """The answer: whom it concerned, and what still holds them. Everything is held by one row, a type by its people."""
+        if command.sequence_type == EVERYTHING:
+            people = await tx.fetchval("enrolments_running")
+        else:
+            people = await tx.execute("enrolments_hold", command.sequence_type, command.paused)
+        holds = [
+            # In the order in which jsonb keeps them, so that a repeated answer is the same to the byte.
+            {name: hold[name] for name in ("at", "reason", "sequence_type")}
+            for hold in await tx.fetch("holds_of", command.sequence_type)
+        ]
+        return {"type": command.sequence_type, "paused": command.paused, "enrolments": people, "holds": holds}
 
     async def publish(self, command: PublishSequence) -> None:
         """Check a sequence; publish it unless it has errors or this is a dry run."""

@@ -33,11 +33,12 @@ HINTS = {
 
 
 class Begun(NamedTuple):
-    """What became of a page of people who should start."""
+    """What became of a page of people who should start. `waits`: their sequence, or everything, is held."""
 
     started: list[Placed]
     running: dict[UUID, UUID]
     refused: dict[UUID, Refusal]
+    waits: bool = False
 
 
 class Starter:
@@ -111,6 +112,7 @@ class Starter:
             "user_id": user_id,
             "sequence_type": command.sequence_type,
             "version": published.version,
+            **({"paused": True} if begun.waits else {}),
         }
         await settle(tx, command.command_id, command.at, 201, {**result, **first})
 
@@ -154,7 +156,9 @@ class Starter:
         sequence = published.sequence
         known = await people(tx, user_ids, now)
         desk = await self._desks.desk(tx)
-        paused = bool(await tx.fetchval("type_paused", sequence.type))
+        held = await tx.fetchrow("start_held", sequence.type)
+        assert held is not None
+        waits = held["type"] or held["everything"]
         running = {
             row["user_id"]: row["id"] for row in await tx.fetch("enrolments_running_of", sequence.type, user_ids)
         }
@@ -173,11 +177,11 @@ class Starter:
             if refusal is not None:
                 refused[user_id] = refusal
             elif one is not None:
-                placed.append(self._first(user_id, one, published, context, override, now, desk, paused))
+                placed.append(self._first(user_id, one, published, context, override, now, desk, waits))
         if placed:
             inserted = await tx.fetch(
                 "enrolments_start", command_id, published.id, sequence.type, context, override, now,
-                *(list(column) for column in zip(*(_enrolment_row(one) for one in placed), strict=True)), paused,
+                *(list(column) for column in zip(*(_enrolment_row(one) for one in placed), strict=True)), held["type"],
             )  # fmt: skip
             won = {row["id"] for row in inserted}
             lost = {one.user_id for one in placed if one.id not in won}
@@ -195,7 +199,7 @@ class Starter:
                         code="already_running", detail="It was started a moment ago.", status=409
                     )
             await save_deliveries(tx, placed, {one.id: sequence.type for one in placed}, now, self._config.page_size)
-        return Begun(placed, running, refused)
+        return Begun(placed, running, refused, waits)
 
     def _first(
         self,
@@ -206,11 +210,11 @@ class Starter:
         override: Channel | None,
         now: datetime,
         desk: Desk,
-        paused: bool,
+        waits: bool,
     ) -> Placed:
         enrolment_id = uuid7()
         first_at = next_due(published.sequence, 0, now, one.person) or now
-        if first_at > now or paused:
+        if first_at > now or waits:
             return Placed(enrolment_id, user_id, 1, first_at, "active", None, None, None)
         due = DueEnrolment(
             id=enrolment_id, user_id=user_id, step=1, next_at=first_at, version=published.version, override_channel=override,

@@ -1,6 +1,7 @@
 """The wiring of the email room."""
 
 from nurture_chassis.pace import Pace
+from nurture_chassis.restored import RestoreGuard
 from nurture_chassis.service import Service
 from nurture_chassis.settings import load
 from nurture_chassis.tokens import Tokens, link_id
@@ -34,7 +35,10 @@ def build() -> Service:
         concurrency=config.email_concurrency,
         limits=Limits(max_attempts=config.email_max_attempts),
     )
-    sender.wake = service.tick("email-sender", sender.tick, every=1.0).wake
+    guard = RestoreGuard(service.database, service.outbox, service.bus)
+    service.held.append(guard.held)
+    service.before_hearing.append(guard.look)
+    sender.wake = service.tick("email-sender", guard.before(sender.tick), every=1.0).wake
     service.tick("email-prune", store.prune, every=3600.0)
     handlers = Handlers(store, service.outbox, sender.wake)
     service.bus.hear("email-send", handlers.send)

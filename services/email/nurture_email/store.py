@@ -45,6 +45,7 @@ class Store:
         self._outbox = outbox
         self._account = account
         self._known_links: set[str] = set()
+        self._beside = False
 
     async def take_page(self, page_id: UUID, members: Sequence[UUID], test: bool) -> None:
         """Keep a send command; more members than a request holds become several pages."""
@@ -57,8 +58,12 @@ class Store:
                 await tx.execute("page_take", derived("page", page_id, number), part, test)
 
     async def look(self) -> Look:
+        """What can be claimed; what is held cannot, and from here on claims work beside it."""
         row = await self._database.fetchrow("look", self._account)
-        return Look(row["work"], row["parked"]) if row else Look(False, None)
+        assert row is not None
+        self._beside = row["held"]
+        work = await self._database.fetchval("look_beside") if row["work"] and row["held"] else row["work"]
+        return Look(work, row["parked"])
 
     async def claim_next(self, lease: float, now: datetime, settings: RenderSettings) -> Taken | None:
         """Take a due claim or a new one; None when there is nothing, or when others hold all there is.
@@ -66,7 +71,8 @@ class Store:
         `lease` in seconds of the database's clock; `now` is business time, by which messages expire.
         """
         frozen = msgspec.to_builtins(settings)
-        row = await self._database.fetchrow("claim_next", uuid7(), lease, now, frozen, FULL)
+        claim = "claim_next_beside" if self._beside else "claim_next"
+        row = await self._database.fetchrow(claim, uuid7(), lease, now, frozen, FULL)
         return _taken(row) if row else None
 
     async def keep_links(self, links: Mapping[str, str]) -> None:

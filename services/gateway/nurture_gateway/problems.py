@@ -39,6 +39,11 @@ KINDS: dict[str, Kind] = {
     "identity_clash": Kind(
         409, "These belong to different people", "Name one person: by id, by external_id or by address."
     ),
+    "database_restored": Kind(
+        409,
+        "The database was copied or restored",
+        'Compare with the provider\'s log; then resume with "confirm_restored": true.',
+    ),
     "body_too_large": Kind(413, "Body too large", "Requests take 1 MiB, imports 32 MiB; split it."),
     "unsupported_media_type": Kind(415, "Unsupported media type", "/docs shows what this path takes."),
     "key_reused": Kind(

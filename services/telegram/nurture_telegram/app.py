@@ -2,6 +2,7 @@
 
 from nurture_chassis.lease import Lease
 from nurture_chassis.pace import Pace
+from nurture_chassis.restored import RestoreGuard
 from nurture_chassis.service import Service
 from nurture_chassis.settings import load
 from nurture_chassis.tokens import Tokens, link_id
@@ -51,7 +52,10 @@ def build() -> Service:
             rate=config.telegram_rate_limit,
             limits=limits,
         )
-        wake = sender.wake = service.tick("telegram-sender", sender.tick, every=1.0).wake
+        guard = RestoreGuard(service.database, service.outbox, service.bus)
+        service.held.append(guard.held)
+        service.before_hearing.append(guard.look)
+        wake = sender.wake = service.tick("telegram-sender", guard.before(sender.tick), every=1.0).wake
         service.on_stop.append(sender.finish)
         if config.telegram_updates != "off":
             speaker = Speaker(api, pace)

@@ -54,14 +54,19 @@ class Store:
         self._database = database
         self._outbox = outbox
         self._known_links: set[str] = set()
+        self._beside = False
 
     async def take_page(self, page_id: UUID, members: Sequence[UUID]) -> None:
         """Keep a send command: a row for each of its deliveries."""
         await self._database.execute("page_take", page_id, list(members))
 
     async def look(self, most: int) -> Look:
+        """What can be claimed; what is held cannot, and from here on claims work beside it."""
         row = await self._database.fetchrow("look", ACCOUNT, most)
-        return Look(row["due"], row["parked"]) if row else Look(0, None)
+        assert row is not None
+        self._beside = row["held"]
+        due = await self._database.fetchval("look_beside", most) if row["due"] and row["held"] else row["due"]
+        return Look(due, row["parked"])
 
     async def turn(self, volley: UUID, ended: Sequence[Ended], most: int, lease: float, now: datetime) -> Volley:
         """One transaction: the last volley's ends, and the next volley marked as being sent before anything is.
@@ -71,7 +76,8 @@ class Store:
         """
         async with self._outbox.transaction() as tx:
             items = await _end(tx, ended, now)
-            rows = await tx.fetch("claim_volley", most, lease, now, CHAT_INTERVAL, ACCOUNT, volley)
+            claim = "claim_volley_beside" if self._beside else "claim_volley"
+            rows = await tx.fetch(claim, most, lease, now, CHAT_INTERVAL, ACCOUNT, volley)
             fallen = [row for row in rows if row["outcome"] is not None]
             _say(tx, [*items, *_settlements(fallen, now)])
         return Volley([_claimed(row) for row in rows if row["outcome"] is None], len(fallen))

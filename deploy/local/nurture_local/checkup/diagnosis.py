@@ -17,6 +17,7 @@ def diagnose(facts: Facts) -> list[Finding]:
         stores.migrations(facts),
         *stores.bus(facts),
         running.dead_letters(facts),
+        *running.holds(facts),
         running.clock(facts),
         channels.public_url(facts),
         *channels.email(facts),

@@ -22,15 +22,16 @@ _PAGE = 200
 
 
 class Process(Struct, frozen=True):
-    """A child as the supervisor sees it, and why it says that it is not ready."""
+    """A child as the supervisor sees it, why it says that it is not ready, and why it holds back although it is."""
 
     state: str
     stage: str
     problems: list[str] = []
+    held: list[str] = []
 
 
 class Front(Struct, frozen=True):
-    """What the gateway answered. `health`, `letters` and `ahead` (seconds) are None when it told nothing."""
+    """What the gateway answered. `health`, `letters`, `holds` and `ahead` (seconds) are None when it told nothing."""
 
     url: str
     trouble: str | None = None
@@ -38,6 +39,7 @@ class Front(Struct, frozen=True):
     health: dict[str, Any] | None = None
     letters: int | None = None
     ahead: float | None = None
+    holds: list[dict[str, Any]] | None = None
 
 
 class Facts(Struct, kw_only=True):
@@ -112,8 +114,8 @@ async def _local(facts: Facts, state: State, status: dict[str, Any]) -> None:
             _syncs(state.ports.get("nats-monitor")),
         )
     facts.processes = {
-        name: Process(status["processes"][name]["state"], status["processes"][name]["stage"], found)
-        for name, found in zip(names, reasons, strict=True)
+        name: Process(status["processes"][name]["state"], status["processes"][name]["stage"], *told)
+        for name, told in zip(names, reasons, strict=True)
     }
     facts.bus, facts.bus_trouble = seen
     facts.syncs = syncs
@@ -131,16 +133,16 @@ async def _remote(facts: Facts) -> None:
         facts.record = await inspection.database(os.environ["DATABASE_URL"], os.environ.get("SECRET_KEY"), schema)
 
 
-async def _reasons(client: httpx.AsyncClient, port: int | None, process: dict[str, Any]) -> list[str]:
+async def _reasons(client: httpx.AsyncClient, port: int | None, process: dict[str, Any]) -> tuple[list[str], list[str]]:
     if port is None or process["stage"] not in ("service", "gateway") or process["state"] == "stopped":
-        return []
+        return [], []
     try:
         told = (await client.get(f"http://{LOOPBACK}:{port}/health/ready")).json()
-        return [str(reason) for reason in told["problems"]]
+        return [str(reason) for reason in told["problems"]], [str(reason) for reason in told.get("held", [])]
     except httpx.HTTPError:
-        return ["it does not answer"]
-    except (ValueError, KeyError, TypeError):
-        return ["it answers something else than its health"]
+        return ["it does not answer"], []
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return ["it answers something else than its health"], []
 
 
 async def _bus(url: str) -> tuple[bus_state.BusState | None, str | None]:
@@ -171,11 +173,22 @@ def _front(data_dir: Path | None) -> Front:
         if health is None:
             return Front(url, trouble="something else than Nurture answers there")
         try:
-            return Front(url, health=health, ahead=ahead, letters=_letters(gateway))
+            return Front(url, health=health, ahead=ahead, letters=_letters(gateway), holds=_holds(gateway))
         except Failure as failure:
             if failure.code == UNREACHABLE:
                 return Front(url, trouble=str(failure), health=health)
             return Front(url, key_trouble=str(failure), health=health, ahead=ahead)
+
+
+def _holds(gateway: Gateway) -> list[dict[str, Any]] | None:
+    """What is held; None from a gateway that does not know the question."""
+    try:
+        told = gateway.get("/admin/api/nurture/holds")
+    except Failure as failure:
+        if failure.code == UNREACHABLE:
+            raise
+        return None
+    return told if isinstance(told, list) else None
 
 
 def _letters(gateway: Gateway) -> int:

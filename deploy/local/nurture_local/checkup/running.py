@@ -1,5 +1,7 @@
 """Pure: whether the instance runs, each of its processes is ready, the gateway opens to the key, and clocks agree."""
 
+from typing import Any
+
 from nurture_local.checkup.facts import Facts, Process
 from nurture_local.checkup.finding import Finding, fail, ok, skip, warn
 
@@ -30,6 +32,9 @@ def _process(name: str, process: Process) -> Finding:
     if process.state == "stopped":
         return fail(name, "stopped", "ready", f"nurture service start {name}")
     if process.state == "ready" and not process.problems:
+        if process.held:
+            fix = "nurture resume says what to do; it takes --confirm-restored"
+            return warn(name, f"ready, and holds back: {'; '.join(process.held)}", "ready", fix)
         return ok(name, "ready", "ready")
     found = process.state if process.state != "ready" else "not ready"
     if process.problems:
@@ -65,6 +70,24 @@ def dead_letters(facts: Facts) -> Finding:
         fix = "nurture bus dead shows why; then nurture bus dead --replay ID"
         return warn("dead letters", f"{letters} waiting", "none", fix)
     return ok("dead letters", "none waiting", "none")
+
+
+def holds(facts: Facts) -> list[Finding]:
+    """What is held, and how to let it go. Pausing is no fault; a database that nobody vouches for is."""
+    held = facts.front.holds if facts.front else None
+    if held is None:
+        return [skip("holds", "the gateway did not tell")]
+    return [_hold(one) for one in held] or [ok("holds", "nothing is held", "sending")]
+
+
+def _hold(hold: dict[str, Any]) -> Finding:
+    if hold["reason"] == "restored":
+        fix = "nurture resume says what to do; it takes --confirm-restored"
+        return fail("holds", f"nothing is sent: {hold['detail']}", "a database that was confirmed", fix)
+    everything = hold["sequence_type"] == "*"
+    what = "everything is" if everything else f"{hold['sequence_type']} is"
+    fix = "nurture resume" if everything else f"nurture resume {hold['sequence_type']}"
+    return warn("holds", f"{what} paused since {hold['at'][:16].replace('T', ' ')}", "sending", fix)
 
 
 def clock(facts: Facts) -> Finding:

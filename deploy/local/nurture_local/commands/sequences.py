@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from cyclopts import App, Parameter
 
+from nurture_local.commands import holds
 from nurture_local.terminal import Failure, Where, console, write
 
 sequences = App(name="sequences", help="List, show, check, publish, pause and resume sequences.")
@@ -68,7 +69,7 @@ def publish(file: Path, *, data_dir: Where = None) -> int:
 @sequences.command
 def pause(type_: Annotated[str, Parameter(name="TYPE")], *, data_dir: Where = None) -> int:
     """Hold everybody in TYPE where they are, also who is started meanwhile; nobody is lost."""
-    held = _hold(type_, "pause", data_dir)
+    held = holds.act("pause", data_dir, type_=type_)
     console.print(f"paused {held['type']}: running enrolments that wait: {held['enrolments']}", markup=False)
     return 0
 
@@ -76,16 +77,8 @@ def pause(type_: Annotated[str, Parameter(name="TYPE")], *, data_dir: Where = No
 @sequences.command
 def resume(type_: Annotated[str, Parameter(name="TYPE")], *, data_dir: Where = None) -> int:
     """Let TYPE go on. Steps that came due meanwhile go out, or expire when they are too late."""
-    held = _hold(type_, "resume", data_dir)
-    console.print(f"resumed {held['type']}: enrolments that go on: {held['enrolments']}", markup=False)
+    holds.show_resumed(holds.act("resume", data_dir, type_=type_))
     return 0
-
-
-def _hold(type_: str, verb: Literal["pause", "resume"], data_dir: Path | None) -> dict[str, Any]:
-    from nurture_local.gateway import Gateway
-
-    with Gateway.at(data_dir) as gateway:
-        return _settled(gateway, gateway.post(f"/admin/api/sequences/{quote(type_, safe='')}/{verb}"))
 
 
 def _settled(gateway: Any, answer: dict[str, Any]) -> dict[str, Any]:

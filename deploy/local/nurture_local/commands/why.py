@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 from cyclopts import Parameter
 
+from nurture_local.commands.holds import hold_line
 from nurture_local.terminal import Where, console, show_table, write
 
 Output = Annotated[Literal["table", "json"], Parameter(name=["--output", "-o"])]
@@ -57,6 +58,7 @@ def introduction(told: dict[str, Any], zone: tzinfo) -> list[str]:
     lines = [f"{name} ({known_as}): {', '.join(facts)}"]
     if told["scores"]:
         lines.append("scores: " + ", ".join(f"{kind} {score:.0f}" for kind, score in told["scores"].items()))
+    lines += [f"held: {hold_line(hold)}" for hold in told.get("holds", []) if _concerns(hold, told["enrolments"])]
     for enrolment in told["enrolments"]:
         line = f"{enrolment['sequence_type']} version {enrolment['sequence_version']}: {enrolment['state']}"
         if enrolment["state"] == "active":
@@ -66,6 +68,11 @@ def introduction(told: dict[str, Any], zone: tzinfo) -> list[str]:
             line += f" ({enrolment['ended_reason']})"
         lines.append(line)
     return lines
+
+
+def _concerns(hold: dict[str, Any], enrolments: list[dict[str, Any]]) -> bool:
+    types = {one["sequence_type"] for one in enrolments if one["state"] == "active"}
+    return hold["sequence_type"] in ("*", *types)
 
 
 def _contact(contact: dict[str, Any]) -> str:

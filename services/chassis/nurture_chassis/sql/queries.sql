@@ -96,3 +96,19 @@ returning holder
 -- name: lease_release
 -- A clean stop hands over at once.
 delete from leases where name = $1 and holder = $2
+
+-- name: outbox_knows
+-- Whether what this process committed is there: not in a database that was restored behind it.
+select exists(select from outbox where id = $1)
+
+-- name: said
+-- Whether a message on the bus has its row, in whichever room: a replayed letter is said by the room that had refused it.
+select exists(select from {publish}.said_messages where id = $1)
+
+-- name: installation_since
+-- Messages that are older than this say nothing: their rows may be gone, or the database was confirmed without them.
+select greatest(confirmed_at, now() - interval '7 days') as since from {publish}.installation
+
+-- name: installation_confirmed
+-- When the operator last vouched for this database.
+select confirmed_at from {publish}.installation

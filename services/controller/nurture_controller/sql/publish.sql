@@ -55,8 +55,50 @@ select c.delivery_id, c.decision, f.decision as fallback, f.fallback_id
 from controller.delivery_contents c left join controller.fallbacks f on f.delivery_id = c.delivery_id;
 grant select on {publish}.delivery_decisions to nurture_gateway;
 
-create or replace view {publish}.paused_sequences as select type, at from controller.paused_types;
+create or replace view {publish}.paused_sequences as
+select type, at from controller.paused_types where type <> '*';
 grant select on {publish}.paused_sequences to nurture_gateway;
+
+-- Which database this is: the server's own number and the database's in it. Every claim asks, so it reads one small file and
+-- no more; what it reads is not for everybody, hence the definer's rights.
+create or replace function {publish}.database_identity() returns text
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+    select c.system_identifier || '/' || d.oid from pg_control_system() c, pg_database d where d.datname = current_database()
+$$;
+grant execute on function {publish}.database_identity()
+    to nurture_gateway, nurture_controller, nurture_email, nurture_telegram;
+
+-- What is held, and why: a sequence type, or `*` for everything. Nothing of a held type is planned, and no channel claims it.
+-- `paused`: an operator said so. `restored`: this is not the database that was confirmed last, or it is older than the bus;
+-- it is seen here without anybody's doing, so that nothing can be sent before somebody looks.
+create or replace view {publish}.holds as
+select type as sequence_type, 'paused' as reason, at, null::text as detail from controller.paused_types
+union all
+select '*', 'restored', coalesce(restored_at, now()),
+    coalesce(evidence, 'this database is a copy, or was restored from a dump: it was confirmed as ' || identity
+        || ' and is ' || {publish}.database_identity())
+from controller.installation
+where restored_at is not null or identity <> {publish}.database_identity();
+grant select on {publish}.holds to nurture_gateway, nurture_controller, nurture_email, nurture_telegram;
+
+-- Whether a type is held, or everything (`*`), or anything at all (null). A function, since it keeps its plan: what asks this
+-- is planned anew for each claim.
+create or replace function {publish}.is_held(what text) returns boolean
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    return exists(select from {publish}.holds h where what is null or h.sequence_type in ('*', what));
+end $$;
+grant execute on function {publish}.is_held(text) to nurture_controller, nurture_email, nurture_telegram;
+
+-- What every room said in the last week, for those who ask whether the database knows what is on the bus.
+create or replace view {publish}.said_messages as
+select id from gateway.outbox union all select id from controller.outbox union all select id from email.outbox
+union all select id from telegram.outbox union all select id from scoring.outbox;
+grant select on {publish}.said_messages to nurture_controller, nurture_email, nurture_telegram;
+
+-- Since when what this database says counts: a message of ours that is younger and not known here was forgotten.
+create or replace view {publish}.installation as select confirmed_at, restored_at from controller.installation;
+grant select on {publish}.installation to nurture_gateway, nurture_controller, nurture_email, nurture_telegram;
 
 create or replace view {publish}.delivery_counts as
 select sequence_type, step::int as step, channel, status, count(*) as deliveries,
@@ -66,7 +108,7 @@ grant select on {publish}.delivery_counts to nurture_gateway;
 
 create or replace view {publish}.outbound_messages as
 select d.id as delivery_id, d.user_id, d.channel, c.address, c.template, c.subject, c.body, c.params, c.expires_at,
-       e.state <> 'cancelled' as enrolment_active
+       e.state <> 'cancelled' as enrolment_active, d.sequence_type
 from controller.deliveries d
 join controller.delivery_contents c on c.delivery_id = d.id
 join controller.enrolments e on e.id = d.enrolment_id;

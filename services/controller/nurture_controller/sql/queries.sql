@@ -89,41 +89,83 @@ on conflict do nothing
 returning id
 
 -- name: enrolments_claim_due
--- The page of people whose next step is due, oldest first; other controllers skip them.
-select e.id, e.user_id, e.sequence_id, e.sequence_type, e.step, e.next_at, e.context, e.override_channel, e.started_at,
-       d.status as last_status
+-- The page of people whose next step is due, oldest first; other controllers skip them. None while everything is held.
+-- `held`: they were started while their type was being paused. `next_at` is when the step was due first.
+select e.id, e.user_id, e.sequence_id, e.sequence_type, e.step, coalesce(e.due_at, e.next_at) as next_at, e.context,
+       e.override_channel, e.started_at, d.status as last_status,
+       e.sequence_type in (select type from paused_types) as held
 from enrolments e left join deliveries d on d.id = e.last_delivery_id
 where e.id = any(array(
-    select id from enrolments where state = 'active' and not paused and next_at <= $1 order by next_at limit $2 for update skip locked))
+    select id from enrolments where state = 'active' and not paused and next_at <= $1
+        and not (select {publish}.is_held('*'))
+    order by next_at limit $2 for update skip locked))
 order by e.id
 
 -- name: enrolments_advance
--- Where each claimed enrolment stands now.
+-- Where each claimed enrolment stands now. One that is put off ($8: its step was due then) keeps that time.
 update enrolments e
 set step = u.step, next_at = u.next_at, state = u.state, last_delivery_id = coalesce(u.last_delivery_id, e.last_delivery_id),
-    ended_at = u.ended_at, ended_reason = u.ended_reason
-from unnest($1::uuid[], $2::smallint[], $3::timestamptz[], $4::text[], $5::uuid[], $6::timestamptz[], $7::text[])
-     as u (id, step, next_at, state, last_delivery_id, ended_at, ended_reason)
+    ended_at = u.ended_at, ended_reason = u.ended_reason, due_at = u.due_at
+from unnest($1::uuid[], $2::smallint[], $3::timestamptz[], $4::text[], $5::uuid[], $6::timestamptz[], $7::text[],
+            $8::timestamptz[])
+     as u (id, step, next_at, state, last_delivery_id, ended_at, ended_reason, due_at)
 where e.id = u.id
 
 -- name: enrolments_next_due
--- How long the ticker may sleep.
-select next_at from enrolments where state = 'active' and not paused and next_at is not null order by next_at limit 1
+-- How long the ticker may sleep; nothing is due while everything is held.
+select next_at from enrolments
+where state = 'active' and not paused and next_at is not null and not (select {publish}.is_held('*'))
+order by next_at limit 1
 
--- name: type_paused
--- A start while its type is held waits with the others.
-select true from paused_types where type = $1
+-- name: start_held
+-- A start while its type is held waits with the others. The lock makes a release wait for us, or us for the release: else
+-- it could let go everybody but those whom we are about to hold.
+with own as (select type from paused_types where type = $1 for share)
+select exists(select from own) as type, {publish}.is_held('*') as everything
 
--- name: type_hold
--- Starts from now on are held as well.
+-- name: hold
+-- Starts from now on are held as well. `*` is everything.
 insert into paused_types (type, at) values ($1, $2) on conflict do nothing
 
--- name: type_release
+-- name: release
+-- Before the enrolments: a start that holds its people at this moment is waited for.
 delete from paused_types where type = $1
 
 -- name: enrolments_hold
 -- Held where they are; what came due meanwhile is judged by its lateness when it is let go.
 update enrolments set paused = $2 where state = 'active' and sequence_type = $1 and paused <> $2
+
+-- name: enrolments_hold_late
+-- Those who were started while their type was being paused. A release at this moment wins.
+with still as (select type from paused_types where type = any($2::text[]) for share)
+update enrolments set paused = true where id = any($1::uuid[]) and sequence_type in (select type from still)
+
+-- name: enrolments_running
+-- How many a pause of everything concerns.
+select count(*) from enrolments where state = 'active'
+
+-- name: holds_of
+-- What holds a type, or with `*` all there is.
+select sequence_type, reason, at, detail from {publish}.holds where $1 in ('*', sequence_type) or sequence_type = '*'
+order by sequence_type, reason
+
+-- name: installation_record
+-- The first controller on a database says which one it is.
+insert into installation (identity) values ({publish}.database_identity()) on conflict do nothing
+
+-- name: installation_copied
+-- The view tells so already; this keeps since when.
+update installation set restored_at = h.at, evidence = h.detail
+from {publish}.holds h where h.reason = 'restored' and restored_at is null
+returning h.detail
+
+-- name: installation_older
+-- The first evidence stays.
+update installation set restored_at = now(), evidence = $1 where restored_at is null returning evidence
+
+-- name: installation_confirm
+-- The operator vouches for this database as it is.
+update installation set identity = {publish}.database_identity(), confirmed_at = clock_timestamp(), restored_at = null, evidence = null
 
 -- name: enrolments_cancel
 -- Ends what runs; deliveries already planned are dropped by the channel's claim, which asks the enrolment.
@@ -135,6 +177,7 @@ returning id
 -- How long the ticker may sleep. What is of a type that is paused waits until that is over.
 select next_at from message_requests r
 where next_at is not null and not exists (select from paused_types p where p.type = r.sequence_type)
+    and not (select {publish}.is_held('*'))
 order by next_at limit 1
 
 -- name: requests_claim_due
@@ -143,6 +186,7 @@ select r.id, r.user_id, r.sequence_type, r.step, r.channels, r.scheduled_at, r.c
        (select s.definition ->> 'title' from sequences s where s.type = r.sequence_type order by s.version desc limit 1) as title
 from message_requests r
 where r.next_at <= $1 and not exists (select from paused_types p where p.type = r.sequence_type)
+    and not (select {publish}.is_held('*'))
 order by r.next_at limit $2 for update of r skip locked
 
 -- name: requests_looked_at

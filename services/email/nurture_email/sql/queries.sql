@@ -1,31 +1,89 @@
 -- The email room's questions.
 
 -- name: page_take
--- A page that comes again is known by its id.
-insert into pages (id, members, test) values ($1, $2, $3) on conflict do nothing
+-- A page that comes again is known by its id. Its deliveries are of one sequence type, so the first one tells which.
+insert into pages (id, members, test, sequence_type)
+select $1, $2, $3, coalesce(
+    (select o.sequence_type from {publish}.outbound_messages o where not $3 and o.delivery_id = ($2::uuid[])[1]), '')
+on conflict do nothing
 
 -- name: look
--- The idle tick's only statement: is there anything to claim, and is the channel parked (seconds)?
+-- The idle tick's only statement: is there anything to claim, is the channel parked (seconds), and is anything held?
 select exists(select from claims where state = 'open' and next_at <= now())
     or exists(select from pages where claim_id is null) as work,
     (select extract(epoch from parked_until - clock_timestamp())::float8 from pace
-     where account = $1 and parked_until > clock_timestamp()) as parked
+     where account = $1 and parked_until > clock_timestamp()) as parked,
+    {publish}.is_held(null) as held
+
+-- name: look_beside
+-- While something is held: is there anything to claim beside it?
+with recursive {use walk}
+select not exists(select from held where reason = 'restored') and (
+    exists(select from claims where state = 'open' and next_at <= now())
+    or exists(select from pages where claim_id is null and test)
+    or exists(select from types where type is not null)) as work
+
+-- name: walk
+-- What is held, and the types of waiting pages that are not: from type to type by index, since held pages may be many.
+held as materialized (
+    select sequence_type, reason from {publish}.holds
+), waiting_types(type) as (
+    (select sequence_type from pages where claim_id is null and not test order by sequence_type limit 1)
+    union all
+    select (select p.sequence_type from pages p where p.claim_id is null and not p.test and p.sequence_type > t.type
+            order by p.sequence_type limit 1)
+    from waiting_types t where t.type is not null
+), types as materialized (
+    select type from waiting_types w
+    where w.type is not null and not exists (select from held h where h.sequence_type in ('*', w.type))
+)
 
 -- name: claim_next
 -- One statement, so one snapshot: a due claim, else waiting pages up to a full request, with consent checked as the rule.
+-- While anything is held it takes nothing, and the other form below does.
 -- $1 new claim's id, $2 lease in seconds, $3 business time, $4 settings to render by, $5 members of a full request.
-with due as materialized (
+with held as materialized (
+    select {publish}.is_held(null) as anything
+), due as materialized (
     select id, members, test, results, may_have_arrived or lease_until is not null as arrived
-    from claims where state = 'open' and next_at <= now() order by next_at limit 1 for update skip locked
+    from claims where state = 'open' and next_at <= now() and not (select anything from held)
+    order by next_at limit 1 for update skip locked
 ), head as materialized (
-    select test from pages where claim_id is null and not exists (select from due) order by received_at, id limit 1
+    select test from pages where claim_id is null and not exists (select from due) and not (select anything from held)
+    order by received_at, id limit 1
 ), waiting as materialized (
     select id, sum(cardinality(members)) over (order by received_at, id) as upto
     from (
         select p.id, p.members, p.received_at from pages p join head on head.test = p.test
         where p.claim_id is null order by p.received_at, p.id limit $5
     ) as oldest
-), taken as (
+), {use claim_waiting}
+
+-- name: claim_next_beside
+-- The same while something is held: pages of a held type wait, test mails and claims that were opened before go on. In a
+-- restored database nothing does: what is open there may have been sent under another claim since.
+with recursive {use walk}, due as materialized (
+    select id, members, test, results, may_have_arrived or lease_until is not null as arrived
+    from claims where state = 'open' and next_at <= now() and not exists (select from held where reason = 'restored')
+    order by next_at limit 1 for update skip locked
+), free as materialized (
+    (select id, test, cardinality(members) as size, received_at from pages
+     where claim_id is null and test and not exists (select from held where reason = 'restored')
+     order by received_at, id limit $5)
+    union all
+    select p.* from types t, lateral (
+        select id, test, cardinality(members), received_at from pages
+        where claim_id is null and not test and sequence_type = t.type order by received_at, id limit $5
+    ) p
+), head as materialized (
+    select test from free where not exists (select from due) order by received_at, id limit 1
+), waiting as materialized (
+    select id, sum(size) over (order by received_at, id) as upto from free join head using (test)
+), {use claim_waiting}
+
+-- name: claim_waiting
+-- What both forms have in common.
+taken as (
     update pages set claim_id = $1
     where id = any(array(
         select p.id from pages p

@@ -50,7 +50,7 @@ class Cancel(Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class Enrolled(Struct):
-    """A started enrolment and its first step."""
+    """A started enrolment and its first step. `paused` is there while its sequence, or everything, is held."""
 
     command_id: UUID
     enrolment_id: UUID
@@ -60,6 +60,7 @@ class Enrolled(Struct):
     step: int
     channel: str | None
     scheduled_at: datetime
+    paused: bool = False
 
 
 class Accepted(Struct):

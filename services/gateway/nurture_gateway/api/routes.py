@@ -14,6 +14,7 @@ from nurture_gateway.api import (
     deliveries,
     docs,
     events,
+    holds,
     home,
     imports,
     nurture,
@@ -43,7 +44,8 @@ def application(room: Room, keyring: Keyring) -> Litestar:
         guards=[keyring.guard],
         security=[{"key": []}],
         route_handlers=[
-            nurture.trigger, nurture.cancel, nurture.active, commands.show_command,
+            nurture.trigger, nurture.cancel, nurture.active, holds.pause, holds.resume, holds.list_holds,
+            commands.show_command,
             users.upsert_person, users.list_people, users.show_person, users.change_person, imports.import_people,
             sequences.list_sequences, sequences.show_sequence, sequences.lint_sequence, sequences.publish_sequence,
             sequences.pause_sequence, sequences.resume_sequence, why.why,
@@ -86,7 +88,7 @@ def application(room: Room, keyring: Keyring) -> Litestar:
                 security_schemes={"key": SecurityScheme(type="http", scheme="bearer", description="ADMIN_API_KEY")}
             ),
             tags=[
-                Tag("Sequences in motion", "Start, cancel, watch"),
+                Tag("Sequences in motion", "Start, cancel, pause, watch"),
                 Tag("People", "Who is written to"),
                 Tag("Sequences", "What is written"),
                 Tag("Deliveries", "What was sent and what came of it"),

@@ -9,10 +9,11 @@ from litestar import Request, Response, get, post
 from litestar.params import PathParameter, QueryParameter
 from msgspec import Struct
 from nurture_chassis.outbox import Saying
-from nurture_contracts.commands import PauseSequence, PublishSequence
+from nurture_contracts.commands import PublishSequence
 
 from nurture_gateway.api.access import TheRoom
 from nurture_gateway.api.described import IdempotencyKey, made, problems, raw_body
+from nurture_gateway.api.holds import PAUSED, RESUMED, hold
 from nurture_gateway.api.nurture import Accepted
 from nurture_gateway.commands import Draft, submit
 from nurture_gateway.problems import Problem, field_errors
@@ -54,15 +55,6 @@ class Linted(Struct):
 
     command_id: UUID
     findings: list[Any]
-
-
-class Held(Struct):
-    """How many running enrolments were held, or let go on."""
-
-    command_id: UUID
-    type: str
-    paused: bool
-    enrolments: int
 
 
 class Text(Struct, forbid_unknown_fields=True):
@@ -194,28 +186,13 @@ async def publish_sequence(
     return await _submit(request, room, dry_run=False)
 
 
-async def _pause(request: Request[Any, Any, Any], room: Room, type_name: str, paused: bool) -> Response[Any]:
-    async def draft(_tx: Saying, command_id: UUID) -> Draft:
-        message = PauseSequence(command_id=command_id, at=room.clock.now(), sequence_type=type_name, paused=paused)
-        return Draft("pause", {"sequence_type": type_name, "paused": paused}, message)
-
-    return await submit(request, room, draft)
-
-
-_HELD_RESPONSES = {
-    200: made(Held, "Done"),
-    202: made(Accepted, "The controller is away; see the status URL"),
-    **problems(404, 422),
-}
-
-
 @post(
     "/sequences/{type_name:str}/pause",
     tags=["Sequences"],
     summary="Pause a sequence",
     description="Everybody in it stays where they are, and who is started meanwhile waits with them. Nobody is lost.",
     status_code=200,
-    responses=_HELD_RESPONSES,
+    responses=PAUSED,
 )
 async def pause_sequence(
     request: Request[Any, Any, Any],
@@ -224,7 +201,7 @@ async def pause_sequence(
     idempotency_key: IdempotencyKey = None,
 ) -> Response[Any]:
     """Hold a sequence."""
-    return await _pause(request, room, type_name, True)
+    return await hold(request, room, type_name, paused=True)
 
 
 @post(
@@ -233,7 +210,7 @@ async def pause_sequence(
     summary="Resume a sequence",
     description="Steps that came due meanwhile go out, or expire where they are later than their `max_lateness`.",
     status_code=200,
-    responses=_HELD_RESPONSES,
+    responses=RESUMED,
 )
 async def resume_sequence(
     request: Request[Any, Any, Any],
@@ -242,4 +219,4 @@ async def resume_sequence(
     idempotency_key: IdempotencyKey = None,
 ) -> Response[Any]:
     """Let a sequence go on."""
-    return await _pause(request, room, type_name, False)
+    return await hold(request, room, type_name, paused=False)

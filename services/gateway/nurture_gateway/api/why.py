@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from nurture_gateway.api.access import TheRoom
 from nurture_gateway.api.described import made, problems
+from nurture_gateway.api.holds import Hold, holds
 from nurture_gateway.api.nurture import person
 
 
@@ -32,12 +33,13 @@ class Told(Struct):
 
 
 class Why(Struct):
-    """A person's facts, places in sequences, and decisions, newest first."""
+    """A person's facts, places in sequences, what is held, and decisions, newest first."""
 
     person: dict[str, Any]
     contacts: list[dict[str, Any]]
     scores: dict[str, float]
     enrolments: list[dict[str, Any]]
+    holds: list[Hold]
     deliveries: list[Told]
 
 
@@ -65,6 +67,7 @@ async def why(
         contacts=[dict(row.items()) for row in await database.fetch("why_contacts", user_id)],
         scores={row["score_type"]: float(row["score"]) for row in await database.fetch("why_scores", user_id)},
         enrolments=[dict(row.items()) for row in await database.fetch("why_enrolments", user_id, sequence_type)],
+        holds=await holds(room),
         deliveries=[_told(row) for row in decided],
     )
 

@@ -343,6 +343,10 @@ select d.id, d.sequence_type, d.message_step, d.channel, d.status_detail, d.fail
 from {publish}.deliveries d join {publish}.delivery_decisions w on w.delivery_id = d.id
 where d.user_id = $1 and ($2::text is null or d.sequence_type = $2) order by d.id desc limit $3
 
+-- name: list_holds
+-- What is held now; `*` first.
+select sequence_type, reason, at, detail from {publish}.holds order by sequence_type <> '*', sequence_type, reason
+
 -- name: known_events
 -- Which of these have been recorded; one that is still under way is recognised by the scoring room.
 select event_id from {publish}.engagement_events where event_id = any($1::uuid[])

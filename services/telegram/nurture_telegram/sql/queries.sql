@@ -3,28 +3,74 @@
 -- ── sending ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 -- name: page_take
--- A page that comes again is known by its id, a delivery that comes in another page by its own.
+-- A page that comes again is known by its id, a delivery that comes in another page by its own. A page's deliveries are of
+-- one sequence type, so the first one tells which.
 with page as (
     insert into pages (id, members) values ($1, $2) on conflict do nothing returning members
 )
-insert into claims (delivery_id) select distinct m from page, unnest(page.members) m order by m on conflict do nothing
+insert into claims (delivery_id, sequence_type)
+select distinct m, coalesce((select o.sequence_type from {publish}.outbound_messages o where o.delivery_id = ($2::uuid[])[1]), '')
+from page, unnest(page.members) m order by m on conflict do nothing
 
 -- name: look
--- The idle tick's only statement: how much can be claimed (up to a volley), and is the channel parked (seconds)?
+-- The idle tick's only statement: how much can be claimed (up to a volley), is the channel parked (seconds), and is anything
+-- held?
 select (select count(*) from (select from claims where state = 'waiting' and next_at <= now() limit $2) as due) as due,
     (select extract(epoch from parked_until - clock_timestamp())::float8 from pace
-     where account = $1 and parked_until > clock_timestamp()) as parked
+     where account = $1 and parked_until > clock_timestamp()) as parked,
+    {publish}.is_held(null) as held
+
+-- name: look_beside
+-- While something is held: how much can be claimed beside it?
+with recursive {use walk}
+select (select count(*) from (
+    select from types t, lateral (
+        select from claims where state = 'waiting' and sequence_type = t.type and next_at <= now() limit $1
+    ) k limit $1) as due) as due
+
+-- name: walk
+-- The types of waiting deliveries that are not held: from type to type by index, since held ones may be many.
+held as materialized (
+    select sequence_type from {publish}.holds
+), waiting_types(type) as (
+    (select sequence_type from claims where state = 'waiting' order by sequence_type limit 1)
+    union all
+    select (select k.sequence_type from claims k where k.state = 'waiting' and k.sequence_type > t.type
+            order by k.sequence_type limit 1)
+    from waiting_types t where t.type is not null
+), types as materialized (
+    select type from waiting_types w
+    where w.type is not null and not exists (select from held h where h.sequence_type in ('*', w.type))
+)
 
 -- name: claim_volley
 -- One statement, so one snapshot: what is due, with consent checked as the rule; one message a chat, and only chats
--- whose own pace allows it (the upsert's row lock decides between replicas). Those that fell out are settled here.
+-- whose own pace allows it (the upsert's row lock decides between replicas). Those that fell out are settled here. While
+-- anything is held it takes nothing, and the other form below does.
 -- $1 how many, $2 lease in seconds, $3 business time, $4 seconds between two messages to a chat, $5 account, $6 volley.
 with candidates as materialized (
     select delivery_id, next_at from claims
-    where state = 'waiting' and next_at <= now()
+    where state = 'waiting' and next_at <= now() and not (select {publish}.is_held(null))
         and not exists (select from pace where account = $5 and parked_until > clock_timestamp())
     order by next_at, delivery_id limit $1::int * 4 for update skip locked
-), checked as materialized (
+), {use claim_candidates}
+
+-- name: claim_volley_beside
+-- The same while something is held: of the other types only.
+with recursive {use walk}, beside as materialized (
+    select k.* from types t, lateral (
+        select delivery_id, next_at from claims
+        where state = 'waiting' and sequence_type = t.type and next_at <= now()
+            and not exists (select from pace where account = $5 and parked_until > clock_timestamp())
+        order by next_at, delivery_id limit $1::int * 4 for update skip locked
+    ) k
+), candidates as materialized (
+    select * from beside order by next_at, delivery_id limit $1::int * 4
+), {use claim_candidates}
+
+-- name: claim_candidates
+-- What both forms have in common.
+checked as materialized (
     select k.delivery_id, k.next_at, o.user_id, coalesce(h.moved_to, o.address) as chat_id, o.body, o.params,
         case
             when o.delivery_id is null then 'rejected/missing'
