@@ -48,7 +48,7 @@ async def refuse_pooler(url: str, connect_seconds: float) -> None:
 
     @asynccontextmanager
     async def plain() -> AsyncIterator[asyncpg.Connection]:
-        connection = await asyncpg.connect(url, statement_cache_size=0, timeout=connect_seconds)
+        connection = await asyncpg.connect(url, statement_cache_size=0, timeout=int(connect_seconds))
         try:
             yield connection
         finally:
