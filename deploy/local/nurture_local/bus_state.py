@@ -9,6 +9,8 @@ import msgspec
 from msgspec import Struct
 from nurture_contracts.topology import CONSUMERS, STREAMS, Consumer, Stream
 
+from nurture_local.addresses import bus_servers
+
 _PATIENCE = 10.0
 _NANO = 1_000_000_000
 
@@ -104,7 +106,7 @@ async def look(url: str) -> BusState:
 
     try:
         async with asyncio.timeout(_PATIENCE):
-            connection = await nats.connect(url, allow_reconnect=False, connect_timeout=3, error_cb=_quiet)
+            connection = await nats.connect(bus_servers(url), allow_reconnect=False, connect_timeout=3, error_cb=_quiet)
             try:
                 streams = await _all(connection, "$JS.API.STREAM.LIST", _Streams)
                 consumers: list[ConsumerState] = []

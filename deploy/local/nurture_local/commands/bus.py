@@ -198,8 +198,10 @@ async def _tail(address: str, subject: str, count: int | None, timeout: float | 
     import nats
     from nats.errors import Error
 
+    from nurture_local.addresses import bus_servers
+
     try:
-        connection = await nats.connect(address, allow_reconnect=False, connect_timeout=3, error_cb=_quiet)
+        connection = await nats.connect(bus_servers(address), allow_reconnect=False, connect_timeout=3, error_cb=_quiet)
     except (OSError, Error, TimeoutError):
         raise Failure("the bus does not answer", code=UNREACHABLE) from None
     left = count

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from nurture_local import bus_state
+from nurture_local.addresses import bus_servers
 from nurture_local.verify.files import addresses_in
 from nurture_local.verify.history import Bus, BusMessage, Consumer, Stream
 
@@ -69,7 +70,7 @@ async def messages(url: str, streams: Iterable[Stream], known: frozenset[str]) -
 
     found: list[BusMessage] = []
     try:
-        connection = await nats.connect(url, allow_reconnect=False, connect_timeout=3, error_cb=_quiet)
+        connection = await nats.connect(bus_servers(url), allow_reconnect=False, connect_timeout=3, error_cb=_quiet)
         try:
             for stream in streams:
                 for start in range(max(1, stream.first_seq), stream.last_seq + 1, _AT_ONCE):
