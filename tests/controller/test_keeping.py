@@ -12,6 +12,7 @@ from nurture_contracts.commands import SendTelegrams
 from nurture_contracts.ids import uuid7
 from nurture_contracts.topology import CONSUMERS, STREAMS
 from nurture_controller import keeping
+from nurture_local import inspection
 
 from tests import servers
 from tests.controller.bus_stand import SUBJECT, Stand, until
@@ -79,6 +80,9 @@ def test_a_wiped_store_comes_back_and_what_was_not_heard_is_said_again(play: Cal
         assert await stand.outbox.sweep(older_than=0) is False
         await stand.hears([*open_, *meanwhile])
         assert all(stand.heard[page] == 1 for page in done), "what was heard for certain came again"
+        told = (await inspection.database(stand.admin, None, "public"))["losses"]
+        assert (told["stream"], told["reason"]) == ("EVENTS", "it is gone")
+        assert told["silent"] == ["controller", "email", "gateway", "scoring"], "only the telegram room has looked"
         # Nobody stays deaf.
         await stand.hears(await stand.say())
         await until(lambda: not stand.bus.problems())

@@ -67,6 +67,7 @@ def healthy(live: bool = True, **more: Any) -> Facts:
         "telegram": {"ready": True, "bot_username": "acme_bot", "updates": "poll", "problem": None,
                      "parked_until": None, "park_reason": None},
         "webhooks": {"age": 65.0, "unanswered": 0},
+        "losses": {"stream": None, "reason": None, "age": None, "silent": []},
     }  # fmt: skip
     facts = Facts(
         where=".nurture",
@@ -89,6 +90,10 @@ def healthy(live: bool = True, **more: Any) -> Facts:
         else:
             setattr(facts, part, value)
     return facts
+
+
+def lost(age: float, *silent: str) -> dict[str, Any]:
+    return {"stream": "COMMANDS", "reason": "it is gone", "age": age, "silent": list(silent)}
 
 
 def test_all_is_well() -> None:
@@ -129,6 +134,9 @@ def found(facts: Facts, check: str) -> Finding:
         ("bus durability", "fail", "now and then", healthy(syncs=False)),
         ("streams", "fail", "EVENTS is missing", healthy(bus=BusState(a_bus().streams[:1], a_bus().consumers))),
         ("consumers", "fail", f"and {len(CONSUMERS) - 3} more", healthy(bus=BusState(a_bus().streams, []))),
+        ("bus losses", "warn", "COMMANDS 3 min ago: it is gone; all was said again", healthy(losses=lost(180))),
+        ("bus losses", "fail", "not said again by email, telegram", healthy(losses=lost(180, "email", "telegram"))),
+        ("bus losses", "ok", "the last was COMMANDS 2 d ago", healthy(losses=lost(180_000))),
         ("consumer lag", "warn", "email-send 1001 behind", healthy(bus=a_bus(email_send=1_001))),
         ("clock", "warn", "the database is 5 s behind", healthy(skew=-5.0)),
         ("clock", "fail", "the database is 40 s ahead", healthy(skew=40.0)),

@@ -1,4 +1,4 @@
-"""Database addresses: the administrator's, and those of the service roles made from it."""
+"""Addresses: the database administrator's, those of the service roles made from it, and the bus servers'."""
 
 import base64
 import hmac
@@ -54,6 +54,11 @@ def bus_servers(nats_url: str) -> list[str]:
 def password_of(url: str) -> str | None:
     """As it stands in the address, still percent-encoded."""
     return urlsplit(url).password
+
+
+def bus_servers(urls: str) -> list[str]:
+    """The servers that NATS_URL names, which is one, or several of a cluster separated by commas."""
+    return [url.strip() for url in urls.split(",") if url.strip()]
 
 
 def _host(netloc: str) -> str:

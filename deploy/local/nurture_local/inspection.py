@@ -14,6 +14,7 @@ import asyncpg
 from nurture_chassis.queries import quoted
 
 from nurture_local import migrate
+from nurture_local.rooms import ROOMS
 from nurture_local.server import ServerRefused
 
 _PATIENCE = 5
@@ -83,6 +84,7 @@ async def database(admin_url: str, secret_key: str | None, publish_schema: str) 
                 report["email"] = await _row(connection, _EMAIL, publish_schema)
                 report["telegram"] = await _row(connection, _TELEGRAM, publish_schema)
                 report["webhooks"] = await _row(connection, _WEBHOOKS, publish_schema)
+                report["losses"] = await _row(connection, _LOSSES, publish_schema)
             finally:
                 await connection.close(timeout=_PATIENCE)
     except (migrate.MigrationFailed, ServerRefused) as error:
@@ -122,6 +124,14 @@ _WEBHOOKS = (
     "    and c.settled_at > coalesce(l.at, '-infinity') and c.settled_at < now() - interval '15 minutes') as unanswered"
     " from (select max(received_at) as at from gateway.inbound_pages where kind = 'webhooks') l"
 )
+_ANSWERED = " union all ".join(f"select '{room}' as room, n from {room}.refilled" for room in ROOMS)  # noqa: S608 - our names
+# What the bus lost last, and the rooms that have not said it again: their services have not run since.
+_LOSSES = (
+    "select l.stream, l.reason, extract(epoch from clock_timestamp() - l.at)::float8 as age,"
+    " coalesce((select array_agg(r.room order by r.room) from ({answered}) r"
+    "    where r.n < (select max(n) from {publish}.bus_losses)), '{}') as silent"
+    " from (select 1) one left join lateral (select * from {publish}.bus_losses order by n desc limit 1) l on true"
+).replace("{answered}", _ANSWERED)
 
 
 async def _row(connection: asyncpg.Connection, query: str, publish_schema: str) -> dict[str, Any] | None:

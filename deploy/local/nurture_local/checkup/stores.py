@@ -3,12 +3,14 @@
 from nurture_contracts.topology import CONSUMERS, STREAMS
 
 from nurture_local import bus_state
+from nurture_local.checkup.channels import span
 from nurture_local.checkup.facts import Facts
 from nurture_local.checkup.finding import Finding, fail, ok, skip, warn
 
 LAGGING = 1_000
 """Messages that a consumer may have before it."""
 _SHOWN = 3
+_RECENT = 86_400
 
 
 def migrations(facts: Facts) -> Finding:
@@ -39,7 +41,26 @@ def bus(facts: Facts) -> list[Finding]:
         if consumers
         else ok("consumers", f"{len(CONSUMERS)} as in the contracts", "as in the contracts"),
         _backlog(facts.bus),
+        losses(facts),
     ]
+
+
+def losses(facts: Facts) -> Finding:
+    """What the bus lost within a day, and whether every room has said it again."""
+    record = facts.record or {}
+    last = record.get("losses")
+    if last is None:
+        return skip("bus losses", "the database did not tell")
+    wanted = "none"
+    if last["stream"] is None:
+        return ok("bus losses", "none", wanted)
+    found = f"{last['stream']} {span(last['age'])} ago: {last['reason']}"
+    if last["silent"]:
+        rooms = ", ".join(last["silent"])
+        return fail("bus losses", f"{found}; not said again by {rooms}", wanted, f"is {rooms} running? Its log tells")
+    if last["age"] > _RECENT:
+        return ok("bus losses", f"none lately; the last was {found}", wanted)
+    return warn("bus losses", f"{found}; all was said again", wanted, "read the NATS server's log, look at its disk")
 
 
 def _durability(syncs: bool | None) -> Finding:
