@@ -6,13 +6,14 @@ FAULT_CRASH    `<point>[:<n>]`: the process ends at the n-th time that it comes 
 FAULT_STALL    `<point>@<path>`: the first time there waits until the path exists
 FAULT_HASTE    JSON of haste.Haste: leases, time-outs and ticks that a test does not want to wait for
 FAULT_MUTANT   the name of a planted bug (mutants.PLANTED)
+FAULT_LATER    anything: the worker stands on a later version of the contracts (later.py) and makes use of it
 """
 
 import os
 import runpy
 import sys
 
-from tests.faults import crashes, haste, mutants
+from tests.faults import crashes, haste, later, mutants
 
 
 def run(module: str) -> int:
@@ -25,6 +26,8 @@ def run(module: str) -> int:
         haste.apply(module, settings)
     if mutant := os.environ.pop("FAULT_MUTANT", ""):
         mutants.plant(mutant)
+    if os.environ.pop("FAULT_LATER", ""):
+        later.add(module)
     sys.argv = [module]
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=False)

@@ -30,11 +30,16 @@ SANDBOX = "nurture_local.sandbox"
 
 
 class Forks:
-    """Starts processes and tells when they end. Every method may be called from any thread."""
+    """Starts processes and tells when they end. Every method may be called from any thread.
 
-    def __init__(self) -> None:
+    `first` stands before everything else on the path of what is started: another version of a package, as a folder or wheel.
+    """
+
+    def __init__(self, first: Path | None = None) -> None:
         # Compiled modules are kept: this process is the only one that imports, and it should do so once.
-        env = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+        env = {key: value for key, value in os.environ.items() if key not in ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH")}
+        if first is not None:
+            env["PYTHONPATH"] = str(first)
         argv = [sys.executable, "-m", "tests.faults.forkserver"]
         self._server = subprocess.Popen(argv, cwd=ROOT, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._asked: dict[int, tuple[Future[int], Callable[[int], None]]] = {}

@@ -40,9 +40,8 @@ class Process:
         self.port = int(self.env.get("NURTURE_HTTP_PORT", 0))
         self.pid: int | None = None
         self.exits: list[int] = []
-        self.fresh = False
-        """True: a new Python imports everything for itself, as `python -m` does, by the PYTHONPATH of its environment."""
-        self._forks = forks
+        self.forks = forks
+        """Who starts it next time: one that stands on another version makes it a process of that version."""
         self._kept = False
         self._changed = threading.Condition()
 
@@ -54,14 +53,13 @@ class Process:
             self._begin(once)
 
     def _begin(self, once: dict[str, str]) -> None:
-        account, env = self.spec.account, {**self.env, **once}
-        wrapped = (self.spec.argv[0], "-m", "tests.faults.child", self.module or "")
-        self.pid = self._forks.start(
+        account = self.spec.account
+        self.pid = self.forks.start(
             log=self.log,
-            env=env,
+            env={**self.env, **once},
             ended=self._ended,
-            module=None if self.fresh else self.module,
-            argv=wrapped if self.fresh and self.module else self.spec.argv,
+            module=self.module,
+            argv=self.spec.argv,
             cwd=self.spec.cwd,
             uid=account.uid if account else None,
             gid=account.gid if account else None,

@@ -1,7 +1,5 @@
 """F2, F5, F6, F14: kill -9 of anything at any moment, two of everything, a provider that fails by chance, people who leave."""
 
-import random
-
 import pytest
 from nurture_local.verify.inputs import Rate
 
@@ -32,7 +30,6 @@ def test_everything_is_killed_at_random_under_load(double: Rows) -> None:
         people = clients.people(EMAILS, CHATS, acts=("open", "click", "bounce", "complain", "ignore"), habits="2456893")
         odds = {"seed": number, "refused": CHANCE, "failed": CHANCE, "failed_after": CHANCE, "lost": CHANCE}
         stand.chaos(odds=odds, retry_after=1, webhooks="duplicate", telegram={"odds": odds, "retry_after": 1})
-        random.Random(number).shuffle(people)
         with Load(clients, stand, people, "nemesis", number), Nemesis(row) as nemesis:
             nemesis.rest(KILLS)
         # Ambiguous by the provider's doing: a call that had its effect, or failed, and could not tell.

@@ -200,7 +200,7 @@ class Load:
     ) -> None:
         self._clients = clients
         self._stand = stand
-        self._waiting = list(people)
+        self._waiting = random.Random(seed).sample(people, len(people))
         self._reached: list[Person] = []
         self._type = type
         self._lock = threading.Lock()
@@ -221,6 +221,11 @@ class Load:
             end.result()
         if self._waiting:
             self._clients.start(self._waiting, self._type)
+
+    @property
+    def left(self) -> int:
+        """People whom nobody has started yet."""
+        return len(self._waiting)
 
     def _run(self, rng: random.Random) -> None:
         while not self._stop.is_set():
