@@ -3,6 +3,6 @@
 hears  StartSequences, CancelEnrolments, PublishSequence, PauseSequence, ReplayControllerLetters,
        EmailsSettled, EmailsObserved, TelegramsSettled, TelegramsObserved
 says   CommandSettled, SendEmails, SendTelegrams
-owns   schema controller (sequences, enrolments, deliveries and their log) and the bus topology
+owns   schema controller (sequences, enrolments, deliveries and their log), the bus topology, what is held and why
 needs  PostgreSQL, NATS; reads the gateway's people and contacts, the scores, and whether Telegram is ready
 """
