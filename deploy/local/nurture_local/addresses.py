@@ -56,10 +56,5 @@ def password_of(url: str) -> str | None:
     return urlsplit(url).password
 
 
-def bus_servers(urls: str) -> list[str]:
-    """The servers that NATS_URL names, which is one, or several of a cluster separated by commas."""
-    return [url.strip() for url in urls.split(",") if url.strip()]
-
-
 def _host(netloc: str) -> str:
     return netloc.rpartition("@")[2]
