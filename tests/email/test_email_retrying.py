@@ -12,6 +12,7 @@ from email_stand import (
     took_it_silently,
 )
 from msgspec.structs import replace
+from nurture_contracts.events import EmailsObserved, EmailsSettled
 from nurture_email.attempts import WITHHELD
 
 ACCEPTED = ("accepted", None)
@@ -80,7 +81,9 @@ def test_a_late_writer_is_refused_by_the_fence(play) -> None:
         assert await other.settled() == dict.fromkeys(ids, ACCEPTED)
         go.set()
         await slow.sender.finish()
-        assert len(await slow.said()) == 1
+        settled, late = await slow.said()
+        assert isinstance(settled, EmailsSettled) and isinstance(late, EmailsObserved)
+        assert {(one.delivery_id, one.kind) for one in late.items} == {(id, "sent") for id in ids}
         assert slow.provider.calls == other.provider.calls
 
     play(scene)

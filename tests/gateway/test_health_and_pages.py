@@ -104,6 +104,7 @@ def test_the_openapi_document_has_these_paths(gateway: Gateway) -> None:
         "GET /admin/api/commands/{command_id}",
         "GET /admin/api/dead-letters",
         "GET /admin/api/deliveries",
+        "GET /admin/api/deliveries/doubts",
         "GET /admin/api/deliveries/summary",
         "GET /admin/api/deliveries/{delivery_id}",
         "GET /admin/api/email/test/{test_id}",

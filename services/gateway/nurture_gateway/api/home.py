@@ -55,7 +55,7 @@ async def dashboard(request: Request[Any, Any, Any], room: TheRoom, keyring: The
             url=room.config.public_url,
         )
     held = await holds(room)
-    newest = await room.database.fetch("list_deliveries", NEWEST.id, 20, None, None, None, None, None)
+    newest = await room.database.fetch("list_deliveries", NEWEST.id, 20, None, None, None, None, None, None)
     known = await counts(room)
     return html(
         "dashboard.html", health=health(room), holds=held, signed_in=True, counts=known, deliveries=newest, url=""
