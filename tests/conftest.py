@@ -1,6 +1,11 @@
 """The order of the whole suite: what takes longest begins first, so that nobody waits for it at the end."""
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes says how busy the machine is, and nothing about the code.
+settings.register_profile("nurture", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("nurture")
 
 LONG = ("test_at_speed_1440",)
 

@@ -4,10 +4,11 @@ from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 import msgspec
+from nurture_contracts.ids import uuid7
 from telegram_stand import Stand
 
 BACKLOG = 3000
-_VALUES = ("4", "60.0", "now()", "0.0", "'telegram'")
+_VALUES = ("4", "60.0", "now()", "0.0", "'telegram'", "gen_random_uuid()")
 
 
 async def hold(stand: Stand, sequence_type: str) -> None:
@@ -72,7 +73,7 @@ def test_what_was_certainly_not_sent_waits_with_the_others(play) -> None:
         room = await stand.room()
         (id,) = await of_type(stand, 1, "first")
         await room.page([id])
-        volley = await room.store.turn([], 4, 60.0, room.sender._clock.now())
+        volley = await room.store.turn(uuid7(), [], 4, 60.0, room.sender._clock.now())
         await hold(stand, "first")
         await room.sql(
             "update claims set state = 'waiting', lease_until = null, next_at = now() where delivery_id = $1", id
@@ -96,7 +97,7 @@ def test_a_sender_in_full_run_stops_at_its_next_volley(play) -> None:
         assert look.due == 4
         await hold(stand, "*")
         # The look is older than the hold: the claim itself asks.
-        volley = await room.store.turn([], 4, 60.0, room.sender._clock.now())
+        volley = await room.store.turn(uuid7(), [], 4, 60.0, room.sender._clock.now())
         assert (volley.claims, volley.fell) == ([], 0)
         await room.work()
         assert stand.bot.sent == []
