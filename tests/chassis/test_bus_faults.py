@@ -2,11 +2,14 @@
 
 import asyncio
 import contextlib
+import shutil
+import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 from uuid import UUID
 
 import msgspec
+import nats.errors
 import pytest
 from nurture_chassis import topology
 from nurture_chassis.database import COMMAND_SECONDS
@@ -15,6 +18,7 @@ from nurture_chassis.settings import Secret, ServiceSettings
 from nurture_contracts.commands import SendTelegrams
 from nurture_contracts.events import TelegramUpdatesReceived
 from nurture_contracts.ids import uuid7
+from nurture_local.ports import free_port
 
 from tests import servers
 from tests.faults import proxy
@@ -113,7 +117,8 @@ async def _serving(admin: str, server: servers.NatsServer, wire: proxy.Proxy, li
     database_url = servers.role_url(admin, "nurture_telegram").replace(f":{admin_port(admin)}/", f":{line.port}/")
     settings = ServiceSettings(
         database_url=Secret(database_url),
-        nats_url=f"nats://127.0.0.1:{wire.port}",
+        # A cluster of which one server is not there.
+        nats_url=f"nats://127.0.0.1:{free_port()}, nats://127.0.0.1:{wire.port}",
         secret_key=Secret(servers.SECRET_KEY),
         database_pool_size=3,
     )
@@ -304,11 +309,62 @@ def test_a_database_that_hangs_is_told_in_time_although_every_connection_waits(p
     play(scene)
 
 
+def test_a_full_disk_is_told_and_nothing_is_lost(play: Callable[[Scene], None]) -> None:
+    async def scene(room: Room) -> None:
+        with _small_disk(room.server):
+            await until(lambda: _succeeds(topology.ensure(room.service.bus)))
+            while await _succeeds(room.service.bus.publish(FILLING, b"x" * 200_000, uuid7(), {})):
+                pass
+            said = [await room.say() for _ in range(3)]
+            await room.told("publishing fails: ServiceUnavailableError")
+            assert await room.waiting() == 3
+            await topology._ask(room.service.bus, "STREAM.PURGE.EVENTS")
+            await room.hears(*said)
+            await room.ready()
+
+    play(scene)
+
+
+FILLING = "nurture.evt.test.filling"
+
+
+async def _succeeds(work: Awaitable[None]) -> bool:
+    try:
+        await work
+    except (nats.errors.Error, OSError, TimeoutError):
+        return False
+    return True
+
+
 async def until_none_waits(room: Room) -> None:
     async def none() -> bool:
         return await room.waiting() == 0
 
     await until(none)
+
+
+@contextlib.contextmanager
+def _small_disk(server: servers.NatsServer) -> Iterator[None]:
+    """The server with an empty store that holds a few megabytes."""
+    server.stop()
+    shutil.rmtree(server.store)
+    server.store.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(server.store)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if mounted.returncode:
+        server.start()
+        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
+    try:
+        server.start()
+        yield
+    finally:
+        server.stop()
+        subprocess.run(["umount", str(server.store)], check=True)
+        server.start()
 
 
 @contextlib.contextmanager

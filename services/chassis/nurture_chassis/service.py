@@ -52,6 +52,7 @@ class Service:
         self.tickers: list[Ticker] = []
         self.inner: Asgi | None = None
         self._ready = False
+        self._awaited = "waiting for the database"
         self._asking: asyncio.Task[bool] | None = None
         self._stopping = asyncio.Event()
         self.bus.hear(f"{room}-replay", self._replay)
@@ -92,7 +93,7 @@ class Service:
     def troubles(self) -> list[str]:
         """The reasons that are known without asking anybody."""
         if not self._ready:
-            return ["starting"] if not self._stopping.is_set() else ["stopping"]
+            return ["stopping"] if self._stopping.is_set() else [f"starting: {self._awaited}"]
         problems = [*self.bus.problems(), *self.outbox.problems()]
         problems += [f"{ticker.name} keeps failing" for ticker in self.tickers if ticker.failing]
         for ask in self.problems:
@@ -174,9 +175,11 @@ class Service:
 
     async def _open(self) -> None:
         await self.database.open()
+        self._awaited = "waiting for NATS"
         await self.bus.connect()
         for prepare in self.before_hearing:
             await self._prepare(prepare)
+        self._awaited = "waiting for the controller to make our consumers"
         await self.bus.start()
         for ticker in self.tickers:
             ticker.start()
@@ -184,21 +187,22 @@ class Service:
 
     async def _prepare(self, prepare: Callable[[], Awaitable[None]]) -> None:
         """Servers that are still starting are waited for, not fled from."""
-        said = ""
         while True:
             try:
                 return await prepare()
             except (*UNREACHABLE, nats.errors.Error) as error:
-                if said != type(error).__name__:
-                    said = type(error).__name__
-                    log.warning("service.waiting", error=said)
+                # NATS says what it refuses; what the database's driver says may hold an address.
+                words = str(error) if isinstance(error, nats.errors.Error) else type(error).__name__
+                if words != self._awaited:
+                    self._awaited = words
+                    log.warning("service.waiting", error=words)
                 await asyncio.sleep(0.5)
 
     async def _close(self, opened: bool) -> None:
         """In order, each within its time: what cannot be finished now, rows remember."""
         steps: list[Callable[[], Awaitable[None]]] = []
         if opened:
-            steps += [*(ticker.stop for ticker in self.tickers), *self.on_stop, self.outbox.close]
+            steps += [self._stop_ticking, *self.on_stop, self.outbox.close]
         for step in (*steps, self.bus.stop):
             try:
                 await asyncio.wait_for(step(), STOP_SECONDS)
@@ -206,6 +210,9 @@ class Service:
                 log.warning("service.left_undone", step=getattr(step, "__qualname__", "?"), error=type(error).__name__)
         await self.database.close()
         log.info("service.stopped")
+
+    async def _stop_ticking(self) -> None:
+        await asyncio.gather(*(ticker.stop() for ticker in self.tickers))
 
 
 class _Server(uvicorn.Server):
