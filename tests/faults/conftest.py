@@ -15,6 +15,7 @@ from tests.faults.workload import Clients
 EMAILS_A_SECOND, CHATS_A_SECOND = 10, 25
 KINDS: dict[str, dict[str, Any]] = {
     "single": {},
+    "mutants": {},
     "wired": {"wires": ("nats", "postgres", "provider")},
     "double": {
         "replicas": dict.fromkeys(ROOMS, 2),
@@ -24,7 +25,8 @@ KINDS: dict[str, dict[str, Any]] = {
         },
     },
 }
-"""What stands there are: one of each service, the same behind proxies, two of each under limits that they meet."""
+"""What stands there are: one of each service, the same for planted bugs, the same behind proxies, two of each under limits
+that they meet."""
 
 
 @pytest.fixture(scope="session")
@@ -78,6 +80,12 @@ def _rows(stands: Stands, kind: str) -> Rows:
 def single(stands: Stands) -> Rows:
     """Begins a row on a stand with one of each service."""
     return _rows(stands, "single")
+
+
+@pytest.fixture
+def mutants(stands: Stands) -> Rows:
+    """The same on a stand of its own: what was done to it by a planted bug stays done."""
+    return _rows(stands, "mutants")
 
 
 @pytest.fixture

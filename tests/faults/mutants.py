@@ -1,6 +1,12 @@
 """Bugs planted on purpose, each a way to break one promise: the checks must catch every one of them by name."""
 
+import importlib
 from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+from msgspec.structs import replace
 
 PLANTED: dict[str, Callable[[], None]] = {}
 
@@ -8,3 +14,95 @@ PLANTED: dict[str, Callable[[], None]] = {}
 def plant(name: str) -> None:
     """Put the bug into this process."""
     PLANTED[name]()
+
+
+def _planted(bug: Callable[[], None]) -> Callable[[], None]:
+    PLANTED[bug.__name__] = bug
+    return bug
+
+
+@_planted
+def ack_before_commit() -> None:
+    """A message is acked before its transaction; what happens then is not the bus's business any more."""
+    desk = _module("nurture_chassis.settling").Desk
+
+    async def settle(self: Any, call_next: Any, msg: Any) -> None:
+        await msg.ack()
+        await call_next(msg)
+
+    desk.settle = settle
+
+
+@_planted
+def fresh_key_per_attempt() -> None:
+    """Each attempt at an email comes under a key of its own."""
+    resend = _module("nurture_email.resend").Resend
+    send = resend.send
+
+    async def afresh(self: Any, key: str, mails: Any) -> Any:
+        return await send(self, str(uuid4()), mails)
+
+    resend.send = afresh
+
+
+@_planted
+def retry_after_a_time_out() -> None:
+    """A Telegram message is sent again when nobody knows whether it went."""
+    sender = _module("nurture_telegram.sender")
+    decide = sender.decide
+    sender.decide = lambda claim, verdict, limits: decide(replace(claim, retries=True), verdict, limits)
+
+
+@_planted
+def no_fence() -> None:
+    """Whoever has had a claim may write its end, also after somebody else took it."""
+    _edit("claim_settle", "fence = $2 and state = 'open'", "(fence = $2 or true) and state = 'open'")
+
+
+@_planted
+def requeue_of_an_expired_lease() -> None:
+    """What was being sent to a chat when its worker died is sent again."""
+    _edit("reap", "retries and doubts", "true and doubts")
+
+
+@_planted
+def no_guard_of_the_key() -> None:
+    """An email is tried again under its key for as long as it takes, whatever the provider still knows of that key."""
+    _module("nurture_email.attempts").KEY_LIFETIME = timedelta(days=365)
+
+
+@_planted
+def no_inbox() -> None:
+    """An event is counted each time that it comes."""
+    store = _module("nurture_scoring.store")
+    keep = store.keep_events
+
+    async def all_are_new(tx: Any, events: Any) -> set[Any]:
+        await keep(tx, events)
+        return set(events)
+
+    store.keep_events = all_are_new
+
+
+@_planted
+def consent_read_outside_the_claim() -> None:
+    """Planning has looked at consent, so the claim does not."""
+    _edit("claim_next", "when c.consent <> 'granted'", "when false")
+
+
+def _edit(name: str, old: str, new: str) -> None:
+    """Another text for a named query."""
+    queries = _module("nurture_chassis.queries").Queries
+    make = queries.__init__
+
+    def edited(self: Any, *args: Any) -> None:
+        make(self, *args)
+        block = self._blocks[name]
+        assert block.count(old) == 1, f"{name} has changed: {old!r} stands in it {block.count(old)} times"
+        self._blocks[name] = block.replace(old, new)
+
+    queries.__init__ = edited
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(name)

@@ -83,7 +83,8 @@ class Process:
 
     def restart(self, **once: str) -> None:
         """kill -9 and a start with `once` in its environment; the life after that is an ordinary one."""
-        self.end()
+        if self.pid is not None:
+            self.end()
         self.start(**once)
 
     def kill9(self) -> int:

@@ -183,7 +183,7 @@ class Stand:
 
     def jsz(self) -> dict[str, dict[str, Any]]:
         """What NATS says of each consumer, by durable, with its stream's state beside it."""
-        answer = httpx.get(f"http://127.0.0.1:{self.monitor}/jsz?streams=1&consumers=1", timeout=5).json()
+        answer = httpx.get(f"http://127.0.0.1:{self.monitor}/jsz?streams=1&consumers=1&config=1", timeout=5).json()
         return {
             consumer["name"]: {**consumer, "stream": stream["state"]}
             for account in answer.get("account_details", [])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import crashes, haste
+from tests.faults import crashes, haste, mutants
 from tests.faults.forkserver import Forks, descendants
 from tests.faults.haste import Haste
 
@@ -35,6 +35,11 @@ def test_a_lease_outlives_the_longest_call() -> None:
 
     assert isinstance(QUICK, Haste) and QUICK.lease and QUICK.call and QUICK.margin
     assert QUICK.lease > QUICK.call + QUICK.margin
+
+
+@pytest.mark.parametrize("name", mutants.PLANTED)
+def test_every_planted_bug_says_what_it_is(name: str) -> None:
+    assert (mutants.PLANTED[name].__doc__ or "").strip()
 
 
 @pytest.mark.faults
