@@ -63,7 +63,7 @@ def _rows(cluster: Cluster, url: str) -> dict[str, tuple[int, str]]:
     return asyncio.run(ask())
 
 
-def _restore(url: str, file: Path, **more: Any) -> backup.Manifest:
+def _restore(url: str, file: Path, **more: Any) -> restore.Restored:
     return asyncio.run(restore.restore(url, file, SECRET_KEY, **more))
 
 
@@ -218,10 +218,29 @@ def test_a_backup_of_an_earlier_version_is_brought_to_this_one(
             "insert into gateway.users (id, created_at, updated_at) values ($1, now(), now())", uuid7(), url=url
         )
         asyncio.run(backup.write(url, tmp_path / "early.zip", SECRET_KEY))
-    manifest = _restore(foreign, tmp_path / "early.zip")
+    manifest, _ = _restore(foreign, tmp_path / "early.zip")
     assert max(manifest.applied["gateway"]) == "0003"
     assert asyncio.run(migrate.check(foreign, SECRET_KEY)) == []
     assert external.sql("select count(*) from users", url=foreign)[0][0] == 1
+
+
+def test_what_a_controller_has_worked_on_is_held_after_a_restore(cluster: Cluster, tmp_path: Path) -> None:
+    more = tmp_path / "more"
+    more.mkdir()
+    (more / "9999_guard.sql").write_text(
+        "-- migrate:up\ncreate table if not exists installation (one boolean primary key default true, identity text not null,"
+        " confirmed_at timestamptz not null default now(), restored_at timestamptz, evidence text);\n"
+    )
+    guarded = tuple(Room(r.name, (*r.folders, more), r.publish) if r.name == "controller" else r for r in rooms())
+    with cluster.database() as url:
+        asyncio.run(migrate.migrate(url, SECRET_KEY, found=guarded))
+        asyncio.run(backup.write(url, tmp_path / "new.zip", SECRET_KEY, guarded))
+        assert _restore(url, tmp_path / "new.zip", found=guarded).held is False
+        cluster.sql("insert into controller.installation (identity) values ('this')", url=url)
+        asyncio.run(backup.write(url, tmp_path / "used.zip", SECRET_KEY, guarded))
+        assert _restore(url, tmp_path / "used.zip", found=guarded).held is True
+        (row,) = cluster.sql("select restored_at is not null as at, evidence from controller.installation", url=url)
+        assert row["at"] and row["evidence"].startswith("the backup used.zip of 20")
 
 
 def test_on_this_machine_an_instance_that_does_not_run_is_started_for_it(

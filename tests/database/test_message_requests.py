@@ -205,6 +205,20 @@ def test_a_paused_type_holds_it_and_a_cancel_ends_it(play) -> None:
     play(scene)
 
 
+def test_while_everything_is_paused_it_waits(play) -> None:
+    async def scene(stand: Stand) -> None:
+        ada = await stand.person("email")
+        id = await stand.schedule(ada)
+        await stand.admin.execute("insert into controller.paused_types (type, at) values ('*', now())")
+        await stand.planned()
+        assert await stand.delivery(id) is None
+        await stand.admin.execute("delete from controller.paused_types")
+        await stand.planned()
+        assert await stand.delivery(id) is not None
+
+    play(scene)
+
+
 def test_words_that_cannot_be_made_fail_this_message_only(play) -> None:
     async def scene(stand: Stand) -> None:
         ada = await stand.person("email")

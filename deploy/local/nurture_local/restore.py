@@ -3,6 +3,7 @@
 import zipfile
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import NamedTuple
 
 import asyncpg
 from nurture_chassis.queries import quoted
@@ -37,6 +38,13 @@ where tn.nspname = any($1) and not vn.nspname = any($1) and v.oid <> t.oid
 """
 
 
+class Restored(NamedTuple):
+    """What was put back; `held` says that it sends nothing before it is confirmed."""
+
+    manifest: Manifest
+    held: bool
+
+
 async def restore(
     url: str,
     source: Path,
@@ -46,7 +54,7 @@ async def restore(
     replace: bool = False,
     own_server: bool = False,
     found: tuple[Room, ...] | None = None,
-) -> Manifest:
+) -> Restored:
     """Put a backup back and bring it to this version. With `replace`, what is there of ours is dropped for it.
 
     Raises BackupFailed and what `migrate` raises.
@@ -67,13 +75,28 @@ async def restore(
                     await _clear(connection, found, publish_schema, replace=replace)
                     await _put_back(connection, archive, manifest, found, secret_key)
                     await migrate.build(connection, found, secret_key, publish_schema, own_server=own_server)
+                    held = await _hold_back(connection, source, manifest)
                 # Without statistics the first plans would read whole tables.
                 await connection.execute("analyze " + ", ".join(table.place for table in manifest.tables))
     except FileNotFoundError:
         raise BackupFailed(f"there is no file {source}") from None
     except (zipfile.BadZipFile, OSError) as error:
         raise BackupFailed(f"{source} is no whole backup: {error}") from None
-    return manifest
+    return Restored(manifest, held)
+
+
+async def _hold_back(connection: asyncpg.Connection, source: Path, manifest: Manifest) -> bool:
+    """Nothing is sent from what was restored before its operator has confirmed it: another copy of it may be at work.
+
+    Whether it is held: a backup from before there was such a guard, or that no controller ever worked on, is not.
+    """
+    if not await connection.fetchval("select to_regclass('controller.installation') is not null"):
+        return False
+    done = await connection.execute(
+        "update controller.installation set restored_at = now(), evidence = $1",
+        f"the backup {source.name} of {manifest.taken_at:%Y-%m-%d %H:%M:%S} UTC was restored",
+    )
+    return done == "UPDATE 1"
 
 
 def _refuse_newer(manifest: Manifest, found: tuple[Room, ...]) -> None:

@@ -108,7 +108,7 @@ class Database(Rows):
         while True:
             try:
                 if not asked:
-                    await refuse_pooler(self._settings.database_url.reveal(), CONNECT_SECONDS)
+                    await refuse_pooler(self._settings.database_url.reveal(), int(CONNECT_SECONDS))
                     asked = True
                 if await pool.fetchval("select to_regclass('refilled')") is not None:
                     self._pool = pool

@@ -43,7 +43,7 @@ async def _now(ours: asyncpg.Connection) -> int | None:
         return None
 
 
-async def refuse_pooler(url: str, connect_seconds: float) -> None:
+async def refuse_pooler(url: str, connect_seconds: int) -> None:
     """Raises SettingsError when the address leads through a pooler in transaction mode."""
 
     @asynccontextmanager

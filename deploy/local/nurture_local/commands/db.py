@@ -126,12 +126,16 @@ def restore(file: Path, *, replace: Annotated[bool, Parameter(negative=())] = Fa
     with _target(data_dir, make=True) as target:
         if target.running:
             raise Failure("the instance runs on this database", "stop it first: nurture down")
-        manifest = _run(
+        manifest, held = _run(
             restoring.restore(
                 target.url, file, target.key(), target.publish_schema, replace=replace, own_server=target.own_server
             )
         )
     console.print(f"Restored {_told(manifest)}.", markup=False)
+    if held:
+        console.print(
+            "It sends nothing until you confirm that no other copy of it does: nurture resume --confirm-restored"
+        )
     if manifest.key and manifest.key != backups.key_of(target.secret_key):
         console.print(
             "SECRET_KEY is another than when this backup was made: links in messages that were sent before will be refused "
