@@ -1,16 +1,15 @@
-"""F7 to F11 and F27: NATS stands still, loses its words, its store or its memory; rows bring everything back."""
+"""F7 to F11: NATS stands still, loses its words, its store or its memory; rows bring everything back."""
 
 import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from tests.faults.conftest import Rows
 from tests.faults.row import Row
-from tests.faults.stand import QUICK, Stand, eventually
+from tests.faults.stand import Stand, eventually
 
 pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("wired")]
 
@@ -150,42 +149,3 @@ def test_the_store_is_an_older_one(wired: Rows, part: str) -> None:
         bystanders(row, 2.0)
         row.healed()
         row.judge(unknown=0)
-
-
-def test_messages_come_again_and_again(wired: Rows) -> None:
-    """F27: whoever handles them is slower than the patience of the bus; what is in flight stays bounded all the same."""
-    with wired("F27 a redelivery storm: ack_wait 1 s, a database that takes longer") as row:
-        stand, most = row.stand, 8
-        usual = stand.controller.env["FAULT_HASTE"]
-        storm = msgspec.structs.replace(QUICK, ack_wait=1.0, max_ack_pending=most)
-        try:
-            _keep_topology(stand, msgspec.json.encode(storm).decode(), 1.0)
-            stand.wires["postgres"].latency(0.2)
-            row.note("PostgreSQL takes 0.4 s for an answer")
-            begin(row)
-            again = eventually(lambda: _redelivered(stand, most), "messages to come again")
-            row.faults += again
-        finally:
-            stand.wires["postgres"].heal()
-            _keep_topology(stand, usual, QUICK.ack_wait)
-        row.healed()
-        row.judge(unknown=0)
-
-
-def _redelivered(stand: Stand, most: int) -> int:
-    """How many messages have been delivered more than once. Never are more under way than the consumer allows."""
-    consumers = stand.jsz()
-    busy = {name: one["num_ack_pending"] for name, one in consumers.items() if one["num_ack_pending"] > most}
-    assert not busy, f"more than {most} under way: {busy}"
-    return sum(one["num_redelivered"] for one in consumers.values())
-
-
-def _keep_topology(stand: Stand, haste: str, ack_wait: float | None) -> None:
-    """Let the controller give every consumer other patience."""
-    assert ack_wait is not None
-    stand.controller.env["FAULT_HASTE"] = haste
-    stand.controller.restart()
-    stand.controller.wait_ready()
-    eventually(
-        lambda: all(one["config"]["ack_wait"] == ack_wait * 1e9 for one in stand.jsz().values()), "the other patience"
-    )
