@@ -1,11 +1,23 @@
 """The order of the whole suite: what takes longest begins first, so that nobody waits for it at the end."""
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 # How long an example takes says how busy the machine is, and nothing about the code.
 settings.register_profile("nurture", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("nurture")
+
+# structlog's own renderer draws each traceback with all its locals, which takes seconds on a busy machine, in the test's
+# own event loop.
+structlog.configure(
+    processors=[
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="%H:%M:%S.%f", utc=False),
+        structlog.processors.format_exc_info,
+        structlog.dev.ConsoleRenderer(colors=False),
+    ]
+)
 
 LONG = ("test_at_speed_1440",)
 
