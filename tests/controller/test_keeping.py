@@ -203,6 +203,29 @@ def test_a_purged_stream_takes_the_same_messages_again(play: Callable[[Scene], N
     play(scene)
 
 
+def test_what_was_published_and_never_marked_is_said_again_under_a_new_id(play: Callable[[Scene], None]) -> None:
+    """A restored backup, or a death before the mark, leaves a row unpublished whose id the bus knows."""
+
+    async def scene(stand: Stand) -> None:
+        await settled(stand)
+        stand.deaf = True
+        dying = Outbox(stand.database, stand.bus)
+        await dying._look_for_losses()
+        page = uuid7()
+        async with dying.transaction() as tx:
+            tx.say(SendTelegrams(page_id=page, items=[uuid7()]))
+        await asyncio.gather(*dying._flight)
+        await stand.ask("STREAM.PURGE.COMMANDS")
+        await stand.keeper.tick()
+        assert (await stand.reasons())["COMMANDS"].endswith("is gone")
+        stand.deaf = False
+        await stand.outbox.relay()
+        await stand.outbox.sweep(older_than=0)
+        await stand.hears([page])
+
+    play(scene)
+
+
 def test_a_loss_is_answered_once_also_by_a_room_that_was_away(play: Callable[[Scene], None]) -> None:
     async def scene(stand: Stand) -> None:
         await settled(stand)

@@ -31,10 +31,11 @@ update refilled set n = $2, at = now() where n = $1 returning n
 select set_config('statement_timeout', '600s', true)
 
 -- name: outbox_refill
--- Marks are written after their publish by the same clock that `since` was read from, so none is missed.
+-- Marks are written after their publish by the same clock that `since` was read from, so none is missed. A row without a mark
+-- may have been published too; the bus, which may know its id, would drop it.
 update outbox o set published_at = null, redrive = l.n
 from unnest($1::text[], $2::bigint[], $3::timestamptz[]) as l (subject, n, since)
-where o.subject = l.subject and o.published_at >= coalesce(l.since, '-infinity')
+where o.subject = l.subject and (o.published_at is null or o.published_at >= coalesce(l.since, '-infinity'))
 
 -- name: outbox_waiting
 -- Backlog for the health page and the metric.
