@@ -9,10 +9,10 @@ CLEAN := env -u RESEND_API_KEY -u RESEND_API_KEY_FILE -u RESEND_API_URL -u RESEN
 WORKERS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down status test faults check bench walk fmt
+.PHONY: help setup up down status test test-categories test-performance test-report faults check bench fmt
 
 help: ## what there is
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 26
 
 .tools/bin/uv:
 	@echo "bringing uv into .tools"
@@ -33,8 +33,18 @@ down: setup ## stop it
 status: setup ## what runs, where, with which key
 	@$(BIN)/nurture status
 
-test: setup ## every test that this machine can run
-	@$(CLEAN) $(BIN)/pytest -q -n $(WORKERS) --dist loadgroup -m "not faults" tests
+test: setup ## every test that this machine can run; ARGS="-m email_delivery" or ARGS=tests/email: some of them
+	@$(CLEAN) $(BIN)/pytest -q -n $(WORKERS) --dist loadgroup -m "not faults" $(ARGS)
+
+test-categories: setup ## the groups of tests that `make test ARGS="-m GROUP"` knows, with counts
+	@$(CLEAN) $(BIN)/pytest -qqq --collect-only --categories
+
+test-performance: setup ## rates, budgets and load alone, one after another
+	@$(CLEAN) $(BIN)/pytest -q -m performance_load --durations=0 $(ARGS)
+
+test-report: setup ## every test, and a page by category: .report/index.html, .report/junit.xml
+	@$(CLEAN) $(BIN)/pytest -q -n $(WORKERS) --dist loadgroup -m "not faults" --junit-xml .report/junit.xml $(ARGS); \
+	 ended=$$?; $(BIN)/python -m tests.report .report && exit $$ended
 
 faults: setup ## break everything, one thing after another, and count what was lost or sent twice
 	@$(CLEAN) $(BIN)/pytest -q -n 2 --dist loadgroup -m faults tests/faults $(wildcard tests/simulation)

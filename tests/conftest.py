@@ -19,6 +19,7 @@ structlog.configure(
     ]
 )
 
+pytest_plugins = ["tests.categories"]
 LONG = ("test_at_speed_1440",)
 
 

@@ -168,3 +168,6 @@ async def connected(*urls: str) -> AsyncIterator[Client]:
     finally:
         with contextlib.suppress(OSError):
             await client.close()
+        # A close that fails in flushing to a server that is gone leaves the socket open.
+        if (writer := getattr(client._transport, "_io_writer", None)) is not None:
+            writer.transport.abort()

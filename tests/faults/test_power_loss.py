@@ -13,7 +13,7 @@ from nurture_local.ports import free_port
 from nurture_local.probes import http_ok
 from nurture_local.processes import ChildSpec
 
-from tests.faults import block_device, power
+from tests.faults import block_device, power, row
 from tests.faults.block_device import BlockDevice
 from tests.faults.bus_load import BusLoad, connected, declare, held
 from tests.faults.record_load import RecordLoad
@@ -42,7 +42,7 @@ class Verdict(NamedTuple):
 def test_nats_keeps_what_it_acknowledged(tmp_path: Path) -> None:
     with block_device.block_device(64) as disk:
         verdict = asyncio.run(_cut_bus(disk, tmp_path / "nats.log", ACKED, synced=True))
-    print(verdict)
+    row.LINES.append(str(verdict))
     assert verdict.acked >= ACKED
     assert verdict.lost == 0
 
@@ -51,7 +51,7 @@ def test_nats_as_it_comes_loses_what_it_acknowledged(tmp_path: Path) -> None:
     for longer in LONGER:
         with block_device.block_device(64) as disk:
             verdict = asyncio.run(_cut_bus(disk, tmp_path / "nats.log", ACKED * longer, synced=False))
-        print(verdict)
+        row.LINES.append(str(verdict))
         if verdict.lost:
             return
     pytest.fail(f"the control lost nothing: this procedure proves nothing ({verdict})")
@@ -64,12 +64,12 @@ def test_postgres_keeps_what_it_committed_and_without_syncing_does_not(tmp_path:
         assert home.folder.is_relative_to(disk.folder), f"PostgreSQL's account cannot reach {disk.folder}"
         # The cluster is seconds old when the power goes: what made it has to have been durable too.
         verdict = asyncio.run(_cut_record(disk, home, log, ACKED, synced=True))
-        print(verdict)
+        row.LINES.append(str(verdict))
         assert verdict.acked >= ACKED
         assert verdict.lost == 0
         for longer in LONGER:
             control = asyncio.run(_cut_record(disk, home, log, ACKED * longer, synced=False))
-            print(control)
+            row.LINES.append(str(control))
             if control.lost:
                 return
     pytest.fail(f"the control lost nothing: this procedure proves nothing ({control})")
