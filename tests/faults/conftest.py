@@ -17,6 +17,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "single": {},
     "mutants": {},
     "wired": {"wires": ("nats", "postgres", "provider")},
+    "clustered": {"clustered": True},
     "double": {
         "replicas": dict.fromkeys(ROOMS, 2),
         "env": {
@@ -25,8 +26,8 @@ KINDS: dict[str, dict[str, Any]] = {
         },
     },
 }
-"""What stands there are: one of each service, the same for planted bugs, the same behind proxies, two of each under limits
-that they meet."""
+"""What stands there are: one of each service, the same for planted bugs, the same behind proxies, the same on a bus of three nodes,
+two of each under limits that they meet."""
 
 
 @pytest.fixture(scope="session")
@@ -92,6 +93,12 @@ def mutants(stands: Stands) -> Rows:
 def wired(stands: Stands) -> Rows:
     """The same with proxies before NATS, PostgreSQL and the providers."""
     return _rows(stands, "wired")
+
+
+@pytest.fixture
+def clustered(stands: Stands) -> Rows:
+    """The same on three NATS nodes."""
+    return _rows(stands, "clustered")
 
 
 @pytest.fixture

@@ -124,13 +124,11 @@ class Row:
         allowed = {channel: self.kills[channel] * most + self.ambiguous[channel] for channel, most in DOUBTFUL.items()}
         by_check = {verdict.check: verdict for verdict in self.verdicts}
         most = sum(allowed.values()) if unknown is None else unknown
-        line = (
-            f"{self.name}: faults injected {self.faults}, deliveries {len(new)}, "
+        self.say(
+            f"faults injected {self.faults}, deliveries {len(new)}, "
             f"duplicates {len(by_check['C1'].bad)}, lost {len(by_check['C2'].bad)}, "
             f"unknown {sum(unknowns.values())} (≤ {most})"
         )
-        LINES.append(line)
-        sys.stdout.write(f"{line}\n")
         bad = [verdict for verdict in self.verdicts if not verdict.ok and verdict.check not in besides]
         assert not bad, "\n".join(f"{one.line}: {[(b.id, b.why) for b in one.bad[:5]]}" for one in bad)
         if unknown is None:
@@ -140,6 +138,11 @@ class Row:
             assert sum(unknowns.values()) <= unknown, (unknowns, unknown)
         assert new, "this row sent nothing"
         return history
+
+    def say(self, text: str) -> None:
+        """A line about this row, for the end of the run."""
+        LINES.append(f"{self.name}: {text}")
+        sys.stdout.write(f"{LINES[-1]}\n")
 
     def new(self, history: Snapshot) -> list[Delivery]:
         """Deliveries that this row caused."""

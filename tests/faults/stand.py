@@ -14,6 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import httpx
 import msgspec
+from nurture_contracts.topology import CONSUMERS
 from nurture_local import configuration, migrate, plan, postgres
 from nurture_local.configuration import Options
 from nurture_local.instance import DataDir
@@ -22,6 +23,8 @@ from nurture_local.processes import SERVERS, ChildSpec
 from nurture_local.verify import snapshot
 from nurture_local.verify.history import Snapshot
 
+from tests.faults import cluster
+from tests.faults.database import Database
 from tests.faults.forkserver import Forks
 from tests.faults.haste import Haste
 from tests.faults.process import Process
@@ -64,6 +67,7 @@ class Stand:
         haste: Haste | None = QUICK,
         wires: tuple[str, ...] = (),
         env: Mapping[str, Mapping[str, str]] | None = None,
+        clustered: bool = False,
     ) -> None:
         self.folder = folder
         self.logs = folder / "logs"
@@ -76,8 +80,9 @@ class Stand:
         self._haste = haste
         self._wanted = wires
         self._env = env or {}
+        self._clustered = clustered
         self._stack = contextlib.ExitStack()
-        self._database: _Database | None = None
+        self._database: Database | None = None
 
     def open(self) -> "Stand":
         """Start everything; returns when all of it is ready."""
@@ -85,17 +90,18 @@ class Stand:
         self.data.create()
         self.logs.mkdir()
         options = Options(port=free_port(), replicas=self._replicas)
-        self.plan = plan.make(self.data, configuration.load({}), options, {"PATH": "/usr/bin:/bin"})
+        nodes, told, self.monitors = cluster.documented(self.data.path / "nats") if self._clustered else ([], {}, {})
+        self.plan = plan.make(self.data, configuration.load(told), options, {"PATH": "/usr/bin:/bin", **told})
         ports = self.plan.state.ports
-        self.monitor = ports["nats-monitor"]
+        self.monitors = self.monitors or {"nats": ports["nats-monitor"]}
         self.sandbox_url = f"http://127.0.0.1:{ports['sandbox']}"
         self.nats_url = self.plan.state.nats
         self.admin_url = self.plan.admin_url
         self.ledger_path = self.data.path / "sandbox" / "ledger.sqlite3"
-        servers = {"nats": ports["nats"], "postgres": ports["postgres"], "provider": ports["sandbox"]}
+        servers = {"nats": ports.get("nats"), "postgres": ports["postgres"], "provider": ports["sandbox"]}
         for wire in self._wanted:
             self.wires[wire] = self._stack.enter_context(before(servers[wire]))
-        for spec in self.plan.specs:
+        for spec in (*nodes, *self.plan.specs):
             self.processes[spec.name] = Process(self._own(spec), self._forks, self.logs / f"{spec.name}.log")
         self._begin([one for one in self.processes.values() if one.spec.stage in SERVERS])
         asyncio.run(migrate.migrate(self.admin_url, self.plan.secret_key, self.plan.publish_schema, own_server=True))
@@ -175,20 +181,23 @@ class Stand:
     def rows(self, query: str, *args: Any) -> list[asyncpg.Record]:
         """Ask the record itself."""
         if self._database is None:
-            self._database = _Database(self.admin_url)
+            self._database = Database(self.admin_url)
         return self._database.fetch(query, *args)
 
     def value(self, query: str, *args: Any) -> Any:
         return self.rows(query, *args)[0][0]
 
     def jsz(self) -> dict[str, dict[str, Any]]:
-        """What NATS says of each consumer, by durable, with its stream's state beside it."""
-        answer = httpx.get(f"http://127.0.0.1:{self.monitor}/jsz?streams=1&consumers=1&config=1", timeout=5).json()
+        """What NATS says of each consumer, by durable, with its stream beside it; of several nodes, the one that leads it.
+        Raises httpx.HTTPError."""
         return {
-            consumer["name"]: {**consumer, "stream": stream["state"]}
-            for account in answer.get("account_details", [])
+            consumer["name"]: {**consumer, "stream": stream["state"], "replicas": stream["config"]["num_replicas"]}
+            for node, port in self.monitors.items()
+            if not self._clustered or self.processes[node].pid is not None
+            for account in _jsz(port).get("account_details", [])
             for stream in account.get("stream_detail", [])
             for consumer in stream.get("consumer_detail", [])
+            if not self._clustered or consumer.get("cluster", {}).get("leader") == node
         }
 
     def chaos(self, **settings: Any) -> None:
@@ -213,6 +222,7 @@ class Stand:
             consumers = self.jsz()
         except (httpx.HTTPError, json.JSONDecodeError):
             return {**left, "bus": "does not answer"}
+        left["consumers missing"] = max(0, len(CONSUMERS) - len(consumers))
         left["pending"] = sum(one["num_pending"] for one in consumers.values())
         left["ack_pending"] = sum(one["num_ack_pending"] for one in consumers.values())
         left |= self._outside()
@@ -254,35 +264,8 @@ select (select count(*) from controller.deliveries where unsettled) as deliverie
 """
 
 
-class _Database:
-    """A connection of the test's own, past every proxy, in a loop that stays; made anew when the server was killed."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._runner = asyncio.Runner()
-        self._connection: asyncpg.Connection | None = None
-        self._lock = threading.Lock()
-
-    def fetch(self, query: str, *args: Any) -> list[asyncpg.Record]:
-        with self._lock:
-            return self._runner.run(self._fetch(query, *args))
-
-    async def _fetch(self, query: str, *args: Any) -> list[asyncpg.Record]:
-        for attempt in range(100):
-            try:
-                if self._connection is None or self._connection.is_closed():
-                    self._connection = await asyncpg.connect(self._url, timeout=5)
-                return await self._connection.fetch(query, *args, timeout=20)
-            except (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.CannotConnectNowError):
-                if attempt == 99:
-                    raise
-                await asyncio.sleep(0.1)
-        raise AssertionError("unreachable")
-
-    def close(self) -> None:
-        if self._connection is not None:
-            self._connection.terminate()
-        self._runner.close()
+def _jsz(port: int) -> dict[str, Any]:
+    return httpx.get(f"http://127.0.0.1:{port}/jsz?streams=1&consumers=1&config=1", timeout=5).json()
 
 
 def _through(url: str, port: int) -> str:
