@@ -36,7 +36,12 @@ CATEGORIES = {
     ),
     "multi_channel_scheduling": Category(
         "Multi-Channel Scheduling",
-        ("controller/test_planning.py", "controller/test_timing.py", "database/test_message_requests.py"),
+        (
+            "controller/test_planning.py",
+            "controller/test_timing.py",
+            "controller/test_operating.py::test_a_pass",
+            "database/test_message_requests.py",
+        ),
     ),
     "telegram_delivery": Category("Telegram Delivery", ("telegram/", "sandbox/test_sandbox_telegram")),
     "email_delivery": Category("Email Delivery", ("email/", "sandbox/test_sandbox_inbox.py")),
@@ -65,11 +70,21 @@ CATEGORIES = {
         ),
     ),
     "analytics_generation": Category(
-        "Analytics Generation", ("local/test_verify_projections.py", "database/test_seed_views.py")
+        "Analytics Generation",
+        (
+            "local/test_verify_projections.py",
+            "database/test_seed_views.py",
+            "gateway/test_operations.py::test_analytics",
+        ),
     ),
     "user_preferences": Category(
         "User Preferences",
-        ("gateway/test_people", "journeys/test_consent.py", "telegram/test_telegram_conversations.py"),
+        (
+            "gateway/test_people",
+            "gateway/test_preferences.py",
+            "journeys/test_consent.py",
+            "telegram/test_telegram_conversations.py",
+        ),
     ),
     "error_handling": Category(
         "Error Handling",

@@ -61,6 +61,37 @@ class PauseSequence(Message, frozen=True, kw_only=True):
     confirm_restored: bool = False
 
 
+class ProcessDue(Message, frozen=True, kw_only=True):
+    """Plan now what is due, one page: it would be planned within a second anyway. Two at once plan different people."""
+
+    subject: ClassVar[str] = "nurture.cmd.controller.process_due"
+    command_id: UUID
+    at: Instant
+
+
+class ResendDeliveries(Message, frozen=True, kw_only=True):
+    """Send messages once more, each as a new round: one by its id, or all of a channel that certainly never left.
+
+    `may_have_arrived` says of the one that it is to go out although it did arrive, or may have.
+    """
+
+    subject: ClassVar[str] = "nurture.cmd.controller.resend_deliveries"
+    command_id: UUID
+    at: Instant
+    delivery_id: UUID | None = None
+    channel: Channel | None = None
+    may_have_arrived: bool = False
+
+
+class ArchiveDeliveries(Message, frozen=True, kw_only=True):
+    """Take the failed messages of a channel out of its queue. Nothing is deleted, and they count as before."""
+
+    subject: ClassVar[str] = "nurture.cmd.controller.archive_deliveries"
+    command_id: UUID
+    at: Instant
+    channel: Channel
+
+
 class ExternalEvent(Item, frozen=True, kw_only=True):
     """Something a person did elsewhere: `attended`, `commitment_made`, `commitment_kept`, or any other name.
 

@@ -50,6 +50,9 @@ SAMPLES: list[Message] = [
     e.EmailWebhooksReceived(
         items=[e.WebhookReceived(webhook_id="msg_1", type="email.delivered", at=AT, delivery_id=B, provider_id="p-1")]
     ),
+    c.ProcessDue(command_id=A, at=AT),
+    c.ResendDeliveries(command_id=A, at=AT, delivery_id=B, may_have_arrived=True),
+    c.ArchiveDeliveries(command_id=A, at=AT, channel="email"),
     c.PauseSequence(command_id=A, at=AT, sequence_type="onboarding", paused=True),
     c.RecordEvents(items=[c.ExternalEvent(event_id=A, event="attended", at=AT, user_id=B)]),
     e.TelegramsObserved(items=[e.Observation(event_id=A, kind="pressed", at=AT, delivery_id=B, signal="human")]),

@@ -12,8 +12,8 @@ from nurture_chassis.database import Database
 from nurture_chassis.outbox import Outbox
 from nurture_chassis.queries import Queries
 from nurture_chassis.settings import Secret
-from nurture_contracts.base import Message
-from nurture_contracts.commands import PauseSequence, StartSequences
+from nurture_contracts.base import Channel, Message
+from nurture_contracts.commands import ArchiveDeliveries, PauseSequence, ProcessDue, ResendDeliveries, StartSequences
 from nurture_contracts.events import CommandSettled
 from nurture_contracts.ids import uuid7
 from nurture_contracts.topology import MESSAGES
@@ -23,6 +23,7 @@ from nurture_controller.config import Config
 from nurture_controller.desks import Desks
 from nurture_controller.installation import Installation
 from nurture_controller.library import Library
+from nurture_controller.operating import Operations
 from nurture_controller.requests import Requests
 from nurture_controller.starting import Starter
 from nurture_controller.wording import Wordings
@@ -67,6 +68,7 @@ class Room:
         self.planner = Planner(self.outbox, library, clock, config, desks)
         self.requests = Requests(self.outbox, library, clock, config, desks)
         self.commands = Commands(self.outbox, library)
+        self.operations = Operations(self.outbox, clock, config, self.planner, self.requests)
         self.library = library
         self.installation = Installation(database)
 
@@ -100,6 +102,32 @@ class Room:
         await self.starter.start(command)
         while len(people) > 1 and await self.starter.work():
             pass
+        return await self.answer(command.command_id)
+
+    async def process(self) -> CommandSettled:
+        """One planning pass by command."""
+        command = ProcessDue(command_id=uuid7(), at=self.clock.now())
+        await self.operations.process(command)
+        return await self.answer(command.command_id)
+
+    async def resend(
+        self, delivery_id: UUID | None = None, *, channel: Channel = "email", may_have_arrived: bool = False
+    ) -> CommandSettled:
+        """Once more: one delivery, or what is in a channel's queue."""
+        command = ResendDeliveries(
+            command_id=uuid7(),
+            at=self.clock.now(),
+            delivery_id=delivery_id,
+            channel=None if delivery_id else channel,
+            may_have_arrived=may_have_arrived,
+        )
+        await self.operations.resend(command)
+        return await self.answer(command.command_id)
+
+    async def archive(self, channel: Channel = "email") -> CommandSettled:
+        """Take failures out of the queue."""
+        command = ArchiveDeliveries(command_id=uuid7(), at=self.clock.now(), channel=channel)
+        await self.operations.archive(command)
         return await self.answer(command.command_id)
 
     async def answer(self, command_id: UUID) -> CommandSettled:

@@ -88,7 +88,15 @@ def test_bodies_have_a_limit(gateway: Gateway) -> None:
     problem(answer, 413, "body_too_large")
 
 
-BODILESS = ("/replay", "/telegram-link", "{type_name}/pause", "{type_name}/resume")
+BODILESS = (
+    "/process",
+    "/clear-failed",
+    "/retry",
+    "/replay",
+    "/telegram-link",
+    "{type_name}/pause",
+    "{type_name}/resume",
+)
 
 
 def test_the_openapi_document_has_these_paths(gateway: Gateway) -> None:
@@ -107,7 +115,18 @@ def test_the_openapi_document_has_these_paths(gateway: Gateway) -> None:
         "GET /admin/api/deliveries/doubts",
         "GET /admin/api/deliveries/summary",
         "GET /admin/api/deliveries/{delivery_id}",
+        "GET /admin/api/email/queue",
+        "GET /admin/api/email/stats",
         "GET /admin/api/email/test/{test_id}",
+        "GET /admin/api/metrics",
+        "GET /admin/api/nurture/analytics",
+        "GET /admin/api/users/{ref}/preferences",
+        "PATCH /admin/api/users/{ref}/preferences",
+        "POST /admin/api/deliveries/{delivery_id}/resend",
+        "POST /admin/api/email/queue/clear-failed",
+        "POST /admin/api/email/queue/process",
+        "POST /admin/api/email/queue/retry",
+        "POST /admin/api/nurture/process",
         "GET /admin/api/nurture/active",
         "GET /admin/api/nurture/holds",
         "POST /admin/api/nurture/pause",

@@ -1,11 +1,11 @@
 """Due steps: claim a page of enrolments, decide each, write the deliveries, move the enrolments; one transaction."""
 
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
 import structlog
 from nurture_chassis.clock import Clock
-from nurture_chassis.outbox import Outbox
+from nurture_chassis.outbox import Outbox, Saying
 from nurture_contracts.ids import uuid7
 
 from nurture_controller.config import Config
@@ -18,6 +18,13 @@ from nurture_controller.store import people, save_deliveries
 log = structlog.get_logger()
 PUT_OFF_SECONDS = 2.0
 """Real seconds that a step waits when the one before it is still on its way."""
+
+
+class Page(NamedTuple):
+    """How many were claimed, and what was decided about those that are not held."""
+
+    claimed: int
+    placed: list[Placed]
 
 
 class Planner:
@@ -39,47 +46,50 @@ class Planner:
 
     async def tick(self) -> bool | float:
         """Plan one page. True when the page was full; else the real seconds until the next step is due."""
-        now = self._clock.now()
         async with self._outbox.transaction() as tx:
-            claimed = await tx.fetch("enrolments_claim_due", now, self._config.plan_batch)
-            if late := [row for row in claimed if row["held"]]:
-                types = sorted({row["sequence_type"] for row in late})
-                await tx.execute("enrolments_hold_late", [row["id"] for row in late], types)
-            rows = [row for row in claimed if not row["held"]]
-            placed: list[Placed] = []
-            if rows:
-                published = await self._library.versions(tx, {row["sequence_id"] for row in rows})
-                known = await people(tx, [row["user_id"] for row in rows if row["last_status"] != "pending"], now)
-                desk = await self._desks.desk(tx)
-                put_off = now + timedelta(seconds=PUT_OFF_SECONDS * self._clock.speed)
-                for row in rows:
-                    if row["last_status"] == "pending":
-                        # Order of steps: nothing is planned past a delivery that has not ended.
-                        placed.append(
-                            Placed(row["id"], row["user_id"], row["step"], put_off, "active", None, None, None)
-                        )
-                        continue
-                    version = published[row["sequence_id"]]
-                    due = DueEnrolment(
-                        id=row["id"],
-                        user_id=row["user_id"],
-                        step=row["step"],
-                        next_at=row["next_at"],
-                        version=version.version,
-                        override_channel=row["override_channel"],
-                        context=row["context"],
-                    )
-                    placed.append(place(due, version, known.get(row["user_id"]), now, desk, uuid7()))
-                types = {row["id"]: row["sequence_type"] for row in rows}
-                await save_deliveries(tx, placed, types, now, self._config.page_size)
-                due = {row["id"]: row["next_at"] for row in rows if row["last_status"] == "pending"}
-                columns = zip(*((*_advance_row(one), due.get(one.id)) for one in placed), strict=True)
-                await tx.execute("enrolments_advance", *(list(column) for column in columns))
-        if claimed:
-            log.info("planning.page", enrolments=len(rows), deliveries=sum(one.delivery is not None for one in placed))
-            return True if len(claimed) == self._config.plan_batch else 0.01
+            page = await self.page(tx, self._clock.now())
+        if page.claimed:
+            return True if page.claimed == self._config.plan_batch else 0.01
         next_at = await self._outbox.database.fetchval("enrolments_next_due")
         return 60.0 if next_at is None else max(0.02, self._clock.real_delay(next_at - self._clock.now()))
+
+    async def page(self, tx: Saying, now: datetime) -> Page:
+        """Claim, decide and write up to a page of what is due; others skip what is claimed until this transaction ends."""
+        claimed = await tx.fetch("enrolments_claim_due", now, self._config.plan_batch)
+        if late := [row for row in claimed if row["held"]]:
+            types = sorted({row["sequence_type"] for row in late})
+            await tx.execute("enrolments_hold_late", [row["id"] for row in late], types)
+        rows = [row for row in claimed if not row["held"]]
+        placed: list[Placed] = []
+        if rows:
+            published = await self._library.versions(tx, {row["sequence_id"] for row in rows})
+            known = await people(tx, [row["user_id"] for row in rows if row["last_status"] != "pending"], now)
+            desk = await self._desks.desk(tx)
+            put_off = now + timedelta(seconds=PUT_OFF_SECONDS * self._clock.speed)
+            for row in rows:
+                if row["last_status"] == "pending":
+                    # Order of steps: nothing is planned past a delivery that has not ended.
+                    placed.append(Placed(row["id"], row["user_id"], row["step"], put_off, "active", None, None, None))
+                    continue
+                version = published[row["sequence_id"]]
+                due = DueEnrolment(
+                    id=row["id"],
+                    user_id=row["user_id"],
+                    step=row["step"],
+                    next_at=row["next_at"],
+                    version=version.version,
+                    override_channel=row["override_channel"],
+                    context=row["context"],
+                )
+                placed.append(place(due, version, known.get(row["user_id"]), now, desk, uuid7()))
+            types = {row["id"]: row["sequence_type"] for row in rows}
+            await save_deliveries(tx, placed, types, now, self._config.page_size)
+            due = {row["id"]: row["next_at"] for row in rows if row["last_status"] == "pending"}
+            columns = zip(*((*_advance_row(one), due.get(one.id)) for one in placed), strict=True)
+            await tx.execute("enrolments_advance", *(list(column) for column in columns))
+        if claimed:
+            log.info("planning.page", enrolments=len(rows), deliveries=sum(one.delivery is not None for one in placed))
+        return Page(len(claimed), placed)
 
 
 def _advance_row(one: Placed) -> tuple[Any, ...]:

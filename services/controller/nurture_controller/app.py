@@ -13,6 +13,7 @@ from nurture_controller.falling_back import FallbackPlanner
 from nurture_controller.installation import Installation
 from nurture_controller.ledger import Ledger
 from nurture_controller.library import Library
+from nurture_controller.operating import Operations
 from nurture_controller.requests import Requests
 from nurture_controller.starting import Starter
 from nurture_controller.wording import Wordings
@@ -26,6 +27,8 @@ def build() -> Service:
     desks = Desks(config, Wordings())
     starter = Starter(service.outbox, library, service.clock, config, desks)
     planner = Planner(service.outbox, library, service.clock, config, desks)
+    requests = Requests(service.outbox, library, service.clock, config, desks)
+    operations = Operations(service.outbox, service.clock, config, planner, requests)
     commands = Commands(service.outbox, library)
     ledger = Ledger(service.outbox, FallbackPlanner(library, service.clock, config, desks))
     keeper = keeping.Keeper(service.database, service.bus, config.nats_replicas)
@@ -45,11 +48,13 @@ def build() -> Service:
     service.bus.hear("controller-email-settled", ledger.settled)
     service.bus.hear("controller-email-observed", ledger.observed)
     service.bus.hear("controller-pause", commands.pause)
+    service.bus.hear("controller-process", operations.process)
+    service.bus.hear("controller-resend", operations.resend)
+    service.bus.hear("controller-archive", operations.archive)
     service.bus.hear("controller-telegram-settled", ledger.settled)
     service.bus.hear("controller-telegram-observed", ledger.observed)
     starter.wake_jobs = service.tick("start-jobs", starter.work, every=2.0).wake
     service.tick("planning", guard.before(planner.tick), every=1.0)
-    requests = Requests(service.outbox, library, service.clock, config, desks)
     service.tick("requests", guard.before(requests.tick), every=1.0)
     service.bus.on_reconnect.append(service.tick("topology", keeper.tick, every=keeping.SECONDS).wake)
     return service

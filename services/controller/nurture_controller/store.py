@@ -49,8 +49,7 @@ async def save_deliveries(
 ) -> None:
     """Write planned deliveries with their contents and wake the channels, `page` ids a message.
 
-    `sequence_types` is by enrolment. A page has deliveries of one type, since a held type's pages wait. Set-based: two
-    statements however many there are.
+    `sequence_types` is by enrolment. Set-based: two statements however many there are.
     """
     rows = [(one, one.delivery) for one in placed if one.delivery is not None]
     if not rows:
@@ -70,10 +69,17 @@ async def save_deliveries(
         "contents_plan",
         *columns((d.id, d.address, d.template, d.subject, d.body, d.params, d.decision, d.expires_at) for _, d in rows),
     )
+    wake(tx, ((d.channel, sequence_types[one.id], d.id) for one, d in rows if d.to_send), page)
+
+
+def wake(tx: Saying, deliveries: Iterable[tuple[Channel, str, UUID]], page: int) -> None:
+    """Tell the channels of deliveries to send, given with channel and sequence type: `page` ids a message.
+
+    A page has deliveries of one type, since a held type's pages wait.
+    """
     wakes: dict[tuple[Channel, str], list[UUID]] = {}
-    for one, d in rows:
-        if d.to_send:
-            wakes.setdefault((d.channel, sequence_types[one.id]), []).append(d.id)
+    for channel, sequence_type, id in deliveries:
+        wakes.setdefault((channel, sequence_type), []).append(id)
     for (channel, _), ids in wakes.items():
         message = SendEmails if channel == "email" else SendTelegrams
         for start in range(0, len(ids), page):

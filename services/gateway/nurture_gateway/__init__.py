@@ -1,8 +1,8 @@
 """The gateway: REST, provider webhooks, tracking links, dashboard.
 
 hears  CommandSettled (durable, and overheard by each replica), AddressesSuppressed, ChatsChanged, TestEmailsProgressed
-says   StartSequences, CancelEnrolments, PublishSequence, SendEmails (test mails), EmailWebhooksReceived,
-       TelegramUpdatesReceived, TrackingHit
+says   StartSequences, CancelEnrolments, PublishSequence, PauseSequence, ProcessDue, ResendDeliveries, ArchiveDeliveries,
+       RecordEvents, SendEmails (test mails), EmailWebhooksReceived, TelegramUpdatesReceived, TrackingHit
 owns   schema gateway: users, contacts, commands, idempotency_keys, inbound_pages, test_messages
 needs  PostgreSQL, NATS; ADMIN_API_KEY, SECRET_KEY, RESEND_WEBHOOK_SECRET
 """

@@ -5,7 +5,8 @@ from typing import Any
 
 ORDER = (
     "enrolment_id", "user_id", "sequence_type", "version", "step", "channel", "scheduled_at", "type", "findings",
-    "started", "running", "cancelled", "refused",
+    "started", "running", "cancelled", "refused", "delivery_id", "resend_of", "round", "planned", "sent", "skipped", "failed",
+    "retried", "remaining", "archived",
 )  # fmt: skip
 """jsonb forgets the order of members; this one keeps a repeated answer the same to the byte."""
 

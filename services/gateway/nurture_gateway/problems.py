@@ -39,6 +39,11 @@ KINDS: dict[str, Kind] = {
     "identity_clash": Kind(
         409, "These belong to different people", "Name one person: by id, by external_id or by address."
     ),
+    "consent_refused": Kind(
+        409,
+        "The person has refused this",
+        'If they have changed their mind and said so, send "consent": "granted" as well.',
+    ),
     "database_restored": Kind(
         409,
         "The database was copied or restored",

@@ -104,6 +104,8 @@ def _steps(history: Snapshot) -> Iterator[Bad]:
         first.setdefault(key, one.id)
         if one.round > 0 and not one.by_operator:
             yield Bad(str(one.id), f"round {one.round} of step {one.step}, and no operator asked for it")
+        if one.by_operator:
+            continue
         if one.fallback_of is None:
             place = (one.enrolment_id, one.step, one.round)
             if own.setdefault(place, one.id) != one.id:

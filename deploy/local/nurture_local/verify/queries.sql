@@ -11,6 +11,7 @@ select d.id, d.enrolment_id, d.user_id, d.sequence_type, d.step, d.channel, d.ro
     d.complained_at, d.bounced_at, d.clicked_at, d.opened_at, d.delivered_at, d.sent_at, d.failed_at, d.suppressed_at,
     d.cancelled_at, d.expired_at, d.unknown_at, d.failure_reason, d.provider_id, d.attempts, d.status, d.fallback_of,
     coalesce(c.address, '') as address, coalesce(c.expires_at, 'infinity') as expires_at, c.decision->>'decision' as decided,
+    coalesce(c.decision ? 'resend_of', false) as by_operator,
     left(encode(sha256(convert_to(concat_ws(E'\x1f', c.subject, c.body, c.params), 'UTF8')), 'hex'), 32) as content
 from controller.deliveries d left join controller.delivery_contents c on c.delivery_id = d.id
 

@@ -100,6 +100,39 @@ grant select on {publish}.said_messages to nurture_controller, nurture_email, nu
 create or replace view {publish}.installation as select confirmed_at, restored_at from controller.installation;
 grant select on {publish}.installation to nurture_gateway, nurture_controller, nurture_email, nurture_telegram;
 
+-- What certainly did not go out and nobody has dealt with: not sent once more, and not taken out of the queue.
+create or replace view {publish}.failed_deliveries as
+select d.id, d.user_id, d.channel, d.sequence_type, d.step::int as step, d.status, d.failure_reason, d.created_at
+from controller.deliveries d
+where (d.failed_at is not null or d.expired_at is not null or d.unknown_at is not null) and d.status in ('failed', 'expired')
+    and not exists (select from controller.archived_deliveries a where a.delivery_id = d.id)
+    and not exists (
+        select from controller.deliveries n
+        where n.enrolment_id = d.enrolment_id and n.step = d.step and n.channel = d.channel and n.round > d.round);
+grant select on {publish}.failed_deliveries to nurture_gateway, nurture_controller;
+
+-- What each channel has before it and behind it; always two rows.
+create or replace view {publish}.delivery_queue as
+select c.channel, w.pending, w.oldest_at, f.failed, u.unknown
+from (values ('email'), ('telegram')) as c (channel)
+cross join lateral (
+    select count(*) as pending, min(d.scheduled_at) as oldest_at from controller.deliveries d
+    where d.unsettled and d.channel = c.channel) w
+cross join lateral (select count(*) as failed from {publish}.failed_deliveries d where d.channel = c.channel) f
+cross join lateral (
+    select count(*) as unknown from controller.deliveries d
+    where (d.failed_at is not null or d.expired_at is not null or d.unknown_at is not null) and d.status = 'unknown'
+        and d.channel = c.channel) u;
+grant select on {publish}.delivery_queue to nurture_gateway;
+
+-- Deliveries without their words, for those who count.
+create or replace view {publish}.delivery_facts as
+select id, enrolment_id, user_id, sequence_type, step::int as step, channel, round::int as round, variant, tier, fallback_of,
+       scheduled_at, created_at, sent_at, delivered_at, opened_at, clicked_at, bounced_at, complained_at, failed_at,
+       suppressed_at, cancelled_at, expired_at, unknown_at, status, failure_reason
+from controller.deliveries;
+grant select on {publish}.delivery_facts to nurture_gateway;
+
 create or replace view {publish}.delivery_counts as
 select sequence_type, step::int as step, channel, status, count(*) as deliveries,
        count(*) filter (where possible_duplicate) as possible_duplicates

@@ -230,6 +230,71 @@ select u.* from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::small
 insert into delivery_contents (delivery_id, address, template, subject, body, params, decision, expires_at)
 select u.* from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::jsonb[], $7::jsonb[], $8::timestamptz[]) as u
 
+-- name: deliveries_lock
+-- One operator at a time for a delivery; in the order in which folds lock.
+select id from deliveries where id = any($1::uuid[]) order by id for update
+
+-- name: resend_page
+-- Those of a channel's queue that may be sent once more, oldest first.
+select q.id from ({use resend_facts}) q
+where q.in_queue and q.channel = $1 and q.forbidden is null and q.doubt is null order by q.id limit $2
+
+-- name: resend_obstacles
+-- Why the rest of the queue is not sent once more.
+select coalesce(q.forbidden, q.doubt) as reason, count(*) as deliveries from ({use resend_facts}) q
+where q.in_queue and q.channel = $1 group by 1 order by 1
+
+-- name: resend_of
+-- These deliveries, and what is in the way of a new round of each.
+select q.* from ({use resend_facts}) q where q.id = any($1::uuid[]) order by q.id
+
+-- name: resend_facts
+-- `forbidden` binds the person or the address and is never overruled; `doubt` may be, by an operator who says so. The words
+-- are those that were frozen, the address is the one that the person has now.
+select d.id, d.channel, d.sequence_type, d.step, d.status, newer.id as newer, a.address, a.state, a.consent,
+       f.id is not null as in_queue, b.fallback_id,
+       case when d.unsettled then 'still_pending'
+            when newer.id is not null then 'already_resent'
+            when e.state = 'cancelled' then 'enrolment_cancelled'
+            when c.body = '' then 'no_words'
+            when a.address is null then 'no_address'
+            when a.consent <> 'granted' then 'consent_refused'
+            when a.state <> 'ok' or s.reason is not null then 'address_unusable' end as forbidden,
+       case when d.status in ('unknown', 'sent', 'delivered', 'opened', 'clicked') then 'may_have_arrived'
+            when b.fallback_id is not null then 'fell_back' end as doubt
+from deliveries d
+join delivery_contents c on c.delivery_id = d.id
+join enrolments e on e.id = d.enrolment_id
+left join {publish}.failed_deliveries f on f.id = d.id
+left join fallbacks b on b.delivery_id = d.id
+left join {publish}.contacts a on a.user_id = d.user_id and a.channel = d.channel
+left join {publish}.email_suppressions s on d.channel = 'email' and s.address_key = lower(a.address)
+left join lateral (
+    select n.id from deliveries n
+    where n.enrolment_id = d.enrolment_id and n.step = d.step and n.channel = d.channel and n.round > d.round
+    order by n.round desc limit 1) newer on true
+
+-- name: rounds_plan
+-- A new round of each: the same place and words, the address of now, and as much time as the first one had.
+with asked as (
+    select u.* from unnest($2::uuid[], $3::uuid[], $4::text[], $5::jsonb[]) as u (id, again, address, decision)
+), planned as (
+    insert into deliveries (id, enrolment_id, user_id, sequence_type, step, channel, round, scheduled_at, created_at, variant, tier)
+    select a.again, d.enrolment_id, d.user_id, d.sequence_type, d.step, d.channel, d.round + 1, $1, $1, d.variant, d.tier
+    from asked a join deliveries d on d.id = a.id
+    returning id, channel, sequence_type, round
+), worded as (
+    insert into delivery_contents (delivery_id, address, template, subject, body, params, decision, expires_at)
+    select a.again, a.address, c.template, c.subject, c.body, c.params, a.decision, $1 + (c.expires_at - d.scheduled_at)
+    from asked a join delivery_contents c on c.delivery_id = a.id join deliveries d on d.id = a.id
+)
+select id, channel, sequence_type, round from planned order by id
+
+-- name: archive_failed
+-- Out of the queue; the rows and what they count for stay.
+insert into archived_deliveries (delivery_id, command_id, at)
+select id, $2, $3 from {publish}.failed_deliveries where channel = $1 on conflict do nothing
+
 -- name: job_open
 -- The people of a list or segment, resolved once.
 insert into start_jobs (command_id, sequence_id, sequence_type, user_ids, context, override_channel, at)

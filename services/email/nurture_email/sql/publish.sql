@@ -7,3 +7,7 @@ create or replace view {publish}.email_channel as
 select p.parked_until, p.park_reason
 from (select) as one left join email.pace p on p.account = 'resend' and p.parked_until > now();
 grant select on {publish}.email_channel to nurture_gateway;
+
+-- Addresses that a provider reported as dead or unwilling, in lower case.
+create or replace view {publish}.email_suppressions as select address_key, reason, at from email.suppressions;
+grant select on {publish}.email_suppressions to nurture_gateway, nurture_controller;

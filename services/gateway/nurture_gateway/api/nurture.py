@@ -136,6 +136,11 @@ async def trigger(
     idempotency_key: IdempotencyKey = None,
 ) -> Response[Any]:
     """Start a sequence for one, for listed people, or for everybody."""
+    return await start(request, room, data)
+
+
+async def start(request: Request[Any, Any, Any], room: Room, data: Trigger) -> Response[Any]:
+    """What `trigger` does, for pages as well. Raises Problem."""
     if sum(name is not None for name in (data.user_id, data.user_ids, data.segment)) != 1:
         raise field_errors([("user_id", "give exactly one of user_id, user_ids and segment")])
     if data.user_ids and len(data.user_ids) > MANY:
@@ -280,9 +285,16 @@ async def active(
     ] = None,
 ) -> dict[str, Any]:
     """Running enrolments, newest first."""
-    user_id = await person(room.database, user) if user else None
-    rows = await room.database.fetch("list_active", start_of(cursor).id, limit + 1, sequence_type, user_id)
-    return page(rows, limit, lambda row: Cursor(NEWEST.at, row["enrolment_id"]))
+    return await running(room.database, cursor, limit, sequence_type, user)
+
+
+async def running(
+    rows: Rows, cursor: str | None = None, limit: int = 50, sequence_type: str | None = None, user: str | None = None
+) -> dict[str, Any]:
+    """A page of `Active` and the next one's cursor. Raises Problem."""
+    user_id = await person(rows, user) if user else None
+    found = await rows.fetch("list_active", start_of(cursor).id, limit + 1, sequence_type, user_id)
+    return page(found, limit, lambda row: Cursor(NEWEST.at, row["enrolment_id"]))
 
 
 async def person(rows: Rows, ref: str) -> UUID:

@@ -8,6 +8,7 @@ from litestar import Request, Response, get, post
 from litestar.openapi.spec import Example
 from litestar.params import Body, FromPath
 from msgspec import Meta, Struct
+from nurture_chassis.database import Rows
 from nurture_chassis.outbox import Saying
 from nurture_contracts.commands import SendEmails
 from nurture_contracts.ids import uuid7
@@ -17,6 +18,7 @@ from nurture_gateway.api.described import IdempotencyKey, made, problems
 from nurture_gateway.idempotency import Answer, answer, once
 from nurture_gateway.people import check
 from nurture_gateway.problems import Problem, field_errors
+from nurture_gateway.room import Room
 
 FACTS = ("failed", "bounced", "clicked", "opened", "delivered", "sent")
 """From the last word to the first: the first fact that is there is the status."""
@@ -76,6 +78,11 @@ async def send_test(
     idempotency_key: IdempotencyKey = None,
 ) -> Response[Any]:
     """Send one test mail."""
+    return await order(request, room, data)
+
+
+async def order(request: Request[Any, Any, Any], room: Room, data: TestEmail) -> Response[Any]:
+    """What `send_test` does, for pages as well. Raises Problem."""
     clean, errors = check({"email": data.email_address, "first_name": data.user_name})
     if errors:
         names = {"email": "email_address", "first_name": "user_name"}
@@ -100,7 +107,12 @@ async def send_test(
 )
 async def show_test(room: TheRoom, test_id: FromPath[UUID]) -> TestShown:
     """What became of a test mail."""
-    row = await room.database.fetchrow("show_test_message", test_id)
+    return await shown(room.database, test_id)
+
+
+async def shown(rows: Rows, test_id: UUID) -> TestShown:
+    """A test mail's facts. Raises Problem 404."""
+    row = await rows.fetchrow("show_test_message", test_id)
     if row is None:
         raise Problem(
             "not_found", f"There is no test mail {test_id}.", hint="POST /admin/api/email/test sends one and names it."

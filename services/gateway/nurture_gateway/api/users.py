@@ -99,7 +99,7 @@ _EXAMPLE = {
     "locale": "en",
     "attributes": {"plan": "free"},
 }
-_PATH_REF = PathParameter(description="Id or external_id.", max_length=200)
+PATH_REF = PathParameter(description="Id or external_id.", max_length=200)
 
 
 def shown(row: Any) -> dict[str, Any]:
@@ -200,7 +200,7 @@ async def list_people(
     summary="Show a person",
     responses={200: made(PersonShown, "The person"), **problems(404)},
 )
-async def show_person(room: TheRoom, ref: Annotated[str, _PATH_REF]) -> dict[str, Any]:
+async def show_person(room: TheRoom, ref: Annotated[str, PATH_REF]) -> dict[str, Any]:
     """One person with every contact."""
     return await _show(room.database, await person(room.database, ref))
 
@@ -215,7 +215,7 @@ async def show_person(room: TheRoom, ref: Annotated[str, _PATH_REF]) -> dict[str
 async def change_person(
     request: Request[Any, Any, Any],
     room: TheRoom,
-    ref: Annotated[str, _PATH_REF],
+    ref: Annotated[str, PATH_REF],
     data: Annotated[
         PersonChange, Body(examples=[Example(value={"timezone": "America/New_York", "attributes": {"plan": None}})])
     ],

@@ -146,9 +146,35 @@ insert into inbound_pages (id, kind, items) values ($1, $2, $3)
 insert into contacts as c (user_id, channel, state, reason, consent, consent_at, changed_at)
 select u.id, 'email', 'blocked', 'no address', 'refused', $2, $2
 from {publish}.outbound_messages m join users u on u.id = m.user_id where m.delivery_id = $1
-on conflict (user_id, channel) do update set consent = 'refused', consent_at = coalesce(c.consent_at, $2),
+on conflict (user_id, channel) do update set consent = 'refused',
+    consent_at = case when c.consent = 'refused' then c.consent_at else $2 end,
     reason = coalesce(c.reason, 'unsubscribed'), changed_at = case when c.consent = 'refused' then c.changed_at else $2 end
 returning user_id
+
+-- name: show_preferences
+-- What is wanted on each channel, and whether the address has been shown to be the person's.
+select c.channel, c.address, c.state, c.reason, c.consent, c.consent_at, c.opt_in_sequences, c.opt_in_announcements,
+    case c.channel when 'telegram' then c.linked_at else v.verified_at end as verified_at, v.sent_at as verification_sent_at
+from contacts c cross join lateral (
+    select min(p.verified_at) as verified_at, max(p.sent_at) as sent_at
+    from verifications p where c.channel = 'email' and p.user_id = c.user_id and p.address_key = c.address_key
+) v
+where c.user_id = $1
+
+-- name: change_preferences
+-- $3 and $4: sequences and announcements, $5: the person's word; null leaves it. A channel without an address keeps them for
+-- the day on which there is one.
+insert into contacts as c
+    (user_id, channel, state, reason, opt_in_sequences, opt_in_announcements, consent, consent_at, changed_at)
+values ($1, $2, 'blocked', 'no address', coalesce($3::boolean, true), coalesce($4::boolean, true), coalesce($5::text, 'granted'),
+    case when $5 is not null then $6::timestamptz end, $6)
+on conflict (user_id, channel) do update set opt_in_sequences = coalesce($3, c.opt_in_sequences),
+    opt_in_announcements = coalesce($4, c.opt_in_announcements), consent = coalesce($5, c.consent),
+    consent_at = case when $5 <> c.consent then $6 else c.consent_at end,
+    reason = case when $5 = 'refused' then coalesce(c.reason, 'unsubscribed')
+        when $5 = 'granted' and c.reason in ('unsubscribed', 'stopped') then null else c.reason end,
+    changed_at = $6
+returning consent
 
 -- name: delivery_known
 -- A token is right and its delivery ours.
@@ -366,3 +392,59 @@ join {publish}.engagement_means m on m.kind = k.kind
 left join {publish}.engagement_states s on s.user_id = $1 and s.kind = k.kind
 left join {publish}.engagement_details e on e.user_id = $1 and e.score_type = k.kind
 order by k.place
+
+-- ── numbers ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+-- name: analytics
+-- Messages planned from $1 to $2, by everything that one asks them by, in one reading. Days are in UTC.
+select grouping(sequence_type, step, variant, channel, day) as place, sequence_type, step, variant, channel, day,
+    count(*) as planned, count(sent_at) as sent, count(delivered_at) as delivered, count(opened_at) as opened,
+    count(clicked_at) as clicked, count(bounced_at) as bounced, count(complained_at) as complained, count(failed_at) as failed,
+    count(suppressed_at) as suppressed, count(cancelled_at) as cancelled, count(expired_at) as expired,
+    count(unknown_at) as unknown, count(fallback_of) as fallbacks,
+    count(*) filter (where fallback_of is not null and coalesce(delivered_at, opened_at, clicked_at) is not null) as fallback_saves
+from (
+    select *, (created_at at time zone 'UTC')::date as day from {publish}.delivery_facts
+    where created_at >= $1 and created_at <= $2 and ($3::text is null or channel = $3)
+) d
+group by grouping sets ((), (sequence_type), (sequence_type, step), (sequence_type, step, variant), (channel), (day))
+order by place, sequence_type, step, variant, channel, day
+
+-- name: list_queues
+-- What each channel has before it, and whether it is parked.
+select q.channel, q.pending, q.oldest_at, q.failed, q.unknown, coalesce(e.parked_until, t.parked_until) as parked_until,
+    coalesce(e.park_reason, t.park_reason) as park_reason
+from {publish}.delivery_queue q
+left join {publish}.email_channel e on q.channel = 'email'
+left join {publish}.telegram_channel t on q.channel = 'telegram'
+order by q.channel
+
+-- name: count_suppressions
+-- Addresses that providers closed.
+select reason, count(*) as addresses from {publish}.email_suppressions group by reason order by 2 desc, 1
+
+-- name: metrics
+-- People by what reaches them, what no handler could take, and when a provider last spoke.
+select p.*, (select count(*) from {publish}.dead_letters where replayed_at is null) as dead_letters,
+    (select max(received_at) from inbound_pages where kind = 'webhooks') as last_webhook_at
+from (
+    select count(*) as total, count(*) filter (where email) as by_email, count(*) filter (where telegram) as by_telegram,
+        count(*) filter (where not email and not telegram) as unreachable
+    from (
+        select u.id, coalesce(bool_or(c.channel = 'email'), false) as email,
+            coalesce(bool_or(c.channel = 'telegram'), false) as telegram
+        from users u left join {publish}.contacts c
+            on c.user_id = u.id and c.address is not null and c.state = 'ok' and c.consent = 'granted'
+        group by u.id
+    ) each
+) p
+
+-- name: count_active
+-- Running enrolments by sequence.
+select sequence_type, count(*) as enrolments, count(*) filter (where paused) as paused
+from {publish}.enrolments where state = 'active' group by sequence_type order by 2 desc, 1
+
+-- name: count_recent
+-- What became of messages planned since $1, and why some failed.
+select status, case when status in ('failed', 'bounced', 'unknown') then failure_reason end as reason, count(*) as deliveries
+from {publish}.delivery_facts where created_at >= $1 group by 1, 2
