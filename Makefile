@@ -6,7 +6,7 @@ BIN := .venv/bin
 # Tests and benches never see a provider's key, whatever the shell holds.
 CLEAN := env -u RESEND_API_KEY -u RESEND_API_KEY_FILE -u RESEND_API_URL -u RESEND_WEBHOOK_SECRET -u TELEGRAM_BOT_TOKEN \
 	-u TELEGRAM_API_URL -u DATABASE_URL -u NATS_URL -u ADMIN_API_KEY -u NURTURE_URL -u NURTURE_API_KEY -u PORT
-WORKERS ?= 4
+WORKERS ?= 6
 
 .DEFAULT_GOAL := help
 .PHONY: help setup up down status test test-categories test-performance test-report faults check bench fmt

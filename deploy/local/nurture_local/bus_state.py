@@ -11,7 +11,7 @@ from nurture_contracts.topology import CONSUMERS, STREAMS, Consumer, Stream
 
 from nurture_local.addresses import bus_servers
 
-_PATIENCE = 10.0
+_PATIENCE = 5.0
 _NANO = 1_000_000_000
 
 

@@ -12,8 +12,8 @@ from nurture_telegram.inbox import Inbox
 from nurture_telegram.verdicts import Answer
 
 log = structlog.get_logger()
-LEASE_SECONDS = 60.0
-"""Longer than a poll takes, and as long as the longest wait after a refusal."""
+LEASE_SECONDS = 15.0
+"""After a death, people wait for so long until somebody hears them again. Renewed three times as often, also during a poll."""
 NOT_OURS_WAIT = 5.0
 CONFLICT_WAIT, CONFLICT_CAP = 5.0, 60.0
 FAULT_WAIT, FAULT_CAP = 1.0, 30.0
@@ -54,17 +54,21 @@ class Poller:
         self._own_webhook = own_webhook
         self._conflicts = 0
         self._faults = 0
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Poll until stopped."""
-        self._task = asyncio.create_task(self._run(), name="telegram-poller")
+        self._tasks = [
+            asyncio.create_task(self._run(), name="telegram-poller"),
+            asyncio.create_task(self._stay(), name="telegram-poller-lease"),
+        ]
 
     async def stop(self) -> None:
         """Let go of the poll at once, it changes nothing, and of the lease, so that another replica goes on."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        if self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
             await self._lease.release()
 
     async def _run(self) -> None:
@@ -75,6 +79,15 @@ class Poller:
                 wait = self._fault()
                 log.warning("telegram.poll_failed", error=type(error).__name__, exc_info=True)
             await asyncio.sleep(wait)
+
+    async def _stay(self) -> None:
+        """A poll, and the wait after a refusal, take longer than the lease."""
+        while True:
+            await asyncio.sleep(LEASE_SECONDS / 3)
+            try:
+                await self._lease.hold()
+            except Exception as error:
+                log.info("telegram.lease_not_renewed", error=type(error).__name__)
 
     async def turn(self) -> float:
         """One poll, if it is ours to do. Returns the seconds to wait before the next."""
