@@ -82,6 +82,7 @@ CATEGORIES = {
         (
             "gateway/test_people",
             "gateway/test_preferences.py",
+            "gateway/test_verification.py",
             "journeys/test_consent.py",
             "telegram/test_telegram_conversations.py",
         ),
@@ -91,6 +92,7 @@ CATEGORIES = {
         (
             "gateway/test_faults.py",
             "gateway/test_hostile_input.py",
+            "gateway/test_limits.py",
             "chassis/test_bus_faults.py",
             "email/test_email_retrying.py",
             "email/test_email_verdicts.py",

@@ -128,6 +128,15 @@ def test_a_test_mail_says_so_in_every_token_and_tag() -> None:
     assert own and all(click and click.test for click in map(TOKENS.read_click, own))
 
 
+def test_the_question_whose_a_mailbox_is_carries_a_token_that_no_link_of_ours_keeps() -> None:
+    params = {"user_name": "Ana", "purpose": "verification"}
+    message = testmail.compose(MESSAGE.delivery_id, "x@y.test", "nurture_sequence", params, "https://n.acme.test/")
+    mail = RENDERER.render(message, SETTINGS)
+    page = f"https://n.acme.test/v/{TOKENS.verify_token(MESSAGE.delivery_id)}"
+    assert mail.subject == "Is this your address?" and page in mail.html and page in mail.text
+    assert not mail.links and page.rpartition("/")[2] not in message.body
+
+
 @pytest.mark.parametrize("field", ["subject", "address"])
 @pytest.mark.parametrize("break_", ["\r\n", "\n", "\r", "\x00", "\u2028"])
 def test_a_line_break_in_a_header_is_refused(field: str, break_: str) -> None:

@@ -94,6 +94,7 @@ BODILESS = (
     "/retry",
     "/replay",
     "/telegram-link",
+    "/verification",
     "{type_name}/pause",
     "{type_name}/resume",
 )
@@ -152,6 +153,7 @@ def test_the_openapi_document_has_these_paths(gateway: Gateway) -> None:
         "POST /admin/api/users",
         "POST /admin/api/users/import",
         "POST /admin/api/users/{ref}/telegram-link",
+        "POST /admin/api/users/{ref}/verification",
         "POST /telegram/webhook",
     }
     for path, item in document["paths"].items():

@@ -19,6 +19,7 @@ from nurture_local.commands import (
     trigger,
     verify,
     watch,
+    webhook,
     why,
 )
 from nurture_local.terminal import USAGE, Failure, console, errors, show_failure
@@ -53,6 +54,7 @@ app.command(why.score)
 app.command(why.why)
 app.command(sequences.sequences)
 app.command(email.email)
+app.command(webhook.webhook)
 app.command(bus.bus)
 app.command(db.db)
 app.command(doctor.doctor)

@@ -83,6 +83,10 @@ class Gateway:
     def post_text(self, path: str, text: str | bytes, kind: str) -> Any:
         return self._call("POST", path, content=text, headers={"Content-Type": kind})
 
+    def post_signed(self, path: str, body: bytes, headers: dict[str, str]) -> Any:
+        """What a provider posts: its signature speaks for it, and no key of ours."""
+        return self._call("POST", path, content=body, headers={**headers, "Content-Type": "application/json"})
+
     def ahead(self) -> float | None:
         """How many seconds the gateway's clock is before ours, to about one; None when it does not say."""
         try:

@@ -50,7 +50,7 @@ class Tokens:
     def __init__(self, secret_key: str) -> None:
         self._keys = {
             purpose: hmac.new(secret_key.encode(), f"nurture-link:{purpose}".encode(), sha256).digest()
-            for purpose in ("open", "click", "unsubscribe", "chat", "press")
+            for purpose in ("open", "click", "unsubscribe", "chat", "press", "verify")
         }
 
     def _make(self, purpose: str, body: bytes) -> str:
@@ -88,6 +88,10 @@ class Tokens:
         """`callback_data` of a button, at most 64 bytes: which delivery, which button (0 to 255)."""
         return self._make("press", bytes((VERSION, button)) + delivery_id.bytes)
 
+    def verify_token(self, mail_id: UUID) -> str:
+        """For the link that shows that a mailbox is somebody's: which mail it stood in."""
+        return self._make("verify", bytes((VERSION, 0)) + mail_id.bytes)
+
     def read_open(self, token: str) -> Opened | None:
         """None for anything this installation did not make."""
         body = self._read("open", token, 18)
@@ -106,6 +110,10 @@ class Tokens:
     def read_chat(self, token: str) -> Invited | None:
         body = self._read("chat", token, 22)
         return Invited(UUID(bytes=body[2:18]), int.from_bytes(body[18:], "big")) if body else None
+
+    def read_verify(self, token: str) -> UUID | None:
+        body = self._read("verify", token, 18)
+        return UUID(bytes=body[2:]) if body else None
 
     def read_press(self, token: str) -> tuple[UUID, int] | None:
         """Delivery and button."""

@@ -86,6 +86,7 @@ class LinkTokens(Protocol):
 
     def chat_token(self, user_id: UUID, made_at: int) -> str: ...
     def unsubscribe_token(self, delivery_id: UUID, *, test: bool = False) -> str: ...
+    def verify_token(self, mail_id: UUID) -> str: ...
 
 
 class Renderer:
@@ -115,6 +116,8 @@ class Renderer:
             if href is None and url == invitation:
                 # Personal, and for one use: made from what is frozen, stored nowhere, and not for us to count.
                 href = hrefs[url] = self._invitation(url, params)
+            if href is None and url == params.get("verify_url"):
+                href = hrefs[url] = url + self._tokens.verify_token(delivery)
             if href is None:
                 link = self._link_id(url)
                 links[link] = url

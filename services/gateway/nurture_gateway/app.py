@@ -6,7 +6,6 @@ from nurture_chassis.settings import load
 from nurture_chassis.tokens import Tokens
 from nurture_contracts.events import CommandSettled
 
-from nurture_gateway.api.access import Keyring
 from nurture_gateway.api.routes import application
 from nurture_gateway.config import Config
 from nurture_gateway.handlers import Handlers
@@ -45,9 +44,10 @@ def build(config: Config | None = None) -> Service:
 
     async def sweep() -> bool:
         keys = await service.database.execute("forget_keys")
+        await service.database.execute("forget_verifications", service.clock.now())
         return await service.database.execute("forget_pages") + keys > 0
 
     service.tick("forget", sweep, every=600.0)
 
-    service.inner = Shell(application(room, Keyring(config)), config.public_url, lambda: service.database.is_open)
+    service.inner = Shell(application(room), config.public_url, lambda: service.database.is_open)
     return service

@@ -1,8 +1,13 @@
 """What the gateway is told."""
 
+from typing import Annotated
+
+from msgspec import Meta
 from nurture_chassis.settings import Secret, ServiceSettings, SettingsError
 
 from nurture_gateway.webhooks import signing_keys
+
+PerMinute = Annotated[int, Meta(ge=1, le=10_000_000)]
 
 
 class Config(ServiceSettings, kw_only=True, frozen=True):
@@ -13,6 +18,14 @@ class Config(ServiceSettings, kw_only=True, frozen=True):
     telegram_webhook_secret: Secret = Secret("")
     telegram_link_url: str = "https://t.me"
     port: int = 8001
+    admin_requests_per_minute: PerMinute = 60_000
+    """By API key."""
+    sign_in_attempts_per_minute: PerMinute = 30
+    """By address; a wrong API key is an attempt."""
+    bad_signatures_per_minute: PerMinute = 300
+    """By address, on webhook paths. What is signed rightly is never limited."""
+    trust_proxy: bool = False
+    """A proxy of ours stands before the gateway and adds the caller's address to X-Forwarded-For."""
 
     def webhook_keys(self) -> list[bytes]:
         """Empty when no secret is set: every webhook is then refused. Raises SettingsError on a secret of another form."""

@@ -81,7 +81,7 @@ async def once(
     try:
         return (await _attempt(room, key, effect)).response()
     except Problem as problem:
-        if key is None or problem.status >= 500 or problem.code == "key_reused":
+        if key is None or problem.status == 429 or problem.status >= 500 or problem.code == "key_reused":
             raise
         refusal = answer(problem.status, problem.body(request_id(request.scope)))
 

@@ -44,6 +44,9 @@ KINDS: dict[str, Kind] = {
         "The person has refused this",
         'If they have changed their mind and said so, send "consent": "granted" as well.',
     ),
+    "no_address": Kind(409, "There is no address", "Give the person one with PATCH /admin/api/users/{ref}."),
+    "already_verified": Kind(409, "Verified already", "There is nothing to do."),
+    "address_unusable": Kind(409, "The address is closed", "Give the person another address."),
     "database_restored": Kind(
         409,
         "The database was copied or restored",
@@ -51,6 +54,9 @@ KINDS: dict[str, Kind] = {
     ),
     "body_too_large": Kind(413, "Body too large", "Requests take 1 MiB, imports 32 MiB; split it."),
     "unsupported_media_type": Kind(415, "Unsupported media type", "/docs shows what this path takes."),
+    "too_many_requests": Kind(
+        429, "Too many requests", "Wait as many seconds as `Retry-After` says; the limits are settings of the gateway."
+    ),
     "key_reused": Kind(
         422, "Idempotency-Key reused", "This key came with another body before; use a new key for a new request."
     ),

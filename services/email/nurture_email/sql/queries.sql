@@ -101,7 +101,7 @@ taken as (
     order by m.id, 2)
 ), checked as (
     select s.id, s.place, s.test, s.arrived, o.address, o.template, o.subject, o.body, o.params,
-        t.address as test_address, t.user_name as test_user_name, t.template as test_template,
+        t.address as test_address, t.user_name as test_user_name, t.template as test_template, t.purpose as test_purpose,
         case
             when s.test then case when t.id is null then 'rejected/missing' end
             when o.delivery_id is null then 'rejected/missing'
@@ -144,7 +144,7 @@ from (select * from renewed union all select * from opened) as claim, (
         array_agg(coalesce(template, test_template)) filter (where fell is null) as templates,
         array_agg(subject) filter (where fell is null) as subjects,
         array_agg(body) filter (where fell is null) as bodies,
-        array_agg(coalesce(params, jsonb_build_object('user_name', test_user_name))) filter (where fell is null) as params
+        array_agg(coalesce(params, jsonb_build_object('user_name', test_user_name, 'purpose', test_purpose))) filter (where fell is null) as params
     from (select * from checked order by place) as ordered
 ) as content
 

@@ -8,6 +8,7 @@ from litestar.connection import ASGIConnection
 from litestar.di import NamedDependency
 from litestar.handlers import BaseRouteHandler
 
+from nurture_gateway.api.rates import Rates
 from nurture_gateway.config import Config
 from nurture_gateway.problems import Problem
 from nurture_gateway.room import Room
@@ -16,8 +17,9 @@ from nurture_gateway.room import Room
 class Keyring:
     """Compares a request's bearer token with ADMIN_API_KEY in constant time."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, rates: Rates) -> None:
         self._hash = _hashed(config.admin_api_key.reveal())
+        self._rates = rates
 
     def opens(self, authorization: str | None) -> bool:
         """Whether this Authorization header carries the key."""
@@ -25,10 +27,12 @@ class Keyring:
         return scheme.lower() == "bearer" and hmac.compare_digest(_hashed(token.strip()), self._hash)
 
     def guard(self, connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
-        """Litestar's guard: raises Problem 401."""
+        """Litestar's guard: raises Problem 401, or 429 once too many keys from this address were wrong."""
         given = connection.headers.get("authorization")
         if self.opens(given):
             return
+        if given:
+            self._rates.sign_in(connection)
         detail = "The API key is not the right one." if given else "This path needs an API key."
         raise Problem("unauthorized", detail, headers={"WWW-Authenticate": 'Bearer realm="nurture"'})
 
@@ -37,6 +41,7 @@ TheRoom = NamedDependency[Room]
 """The gateway's things, as a route asks for them."""
 
 TheKeyring = NamedDependency[Keyring]
+TheRates = NamedDependency[Rates]
 
 
 def _hashed(text: str) -> bytes:

@@ -41,6 +41,7 @@ _STATUS_TEXT = {
     413: "The body is too large",
     415: "The body is of a type that this path does not take",
     422: "Understood, but cannot be done",
+    429: "Too many requests: `Retry-After` says in how many seconds there is room again",
     500: "An error of ours",
     503: "Not available right now",
 }
@@ -48,7 +49,7 @@ _STATUS_TEXT = {
 
 def problems(*statuses: int, guarded: bool = True) -> dict[int, ResponseSpec]:
     """Response specs for the problems that a path can answer with; those that every path has are included."""
-    every = {*statuses, 400, 500, 503, *((401,) if guarded else ())}
+    every = {*statuses, 400, 500, 503, *((401, 429) if guarded else ())}
     return {status: _problem(status) for status in sorted(every)}
 
 

@@ -27,10 +27,12 @@ from nurture_gateway.api import (
     test_emails,
     tracking,
     users,
+    verification,
     webhook,
     why,
 )
 from nurture_gateway.api.access import Keyring
+from nurture_gateway.api.rates import Rates
 from nurture_gateway.errors import HANDLERS
 from nurture_gateway.room import Room
 
@@ -40,11 +42,13 @@ _ABOUT = """Message sequences over email and Telegram. People are named by `id` 
 Every POST takes an `Idempotency-Key`. Every error is `application/problem+json` with a `hint`. Lists are paged by cursor."""
 
 
-def application(room: Room, keyring: Keyring) -> Litestar:
+def application(room: Room) -> Litestar:
     """The REST application; everything under /admin/api but the provider's webhook needs the key."""
+    rates = Rates(room.config)
+    keyring = Keyring(room.config, rates)
     admin = Router(
         "/admin/api",
-        guards=[keyring.guard],
+        guards=[keyring.guard, rates.guard],
         security=[{"key": []}],
         route_handlers=[
             nurture.trigger, nurture.cancel, nurture.active, holds.pause, holds.resume, holds.list_holds,
@@ -58,7 +62,7 @@ def application(room: Room, keyring: Keyring) -> Litestar:
             operations.resend_delivery,
             numbers.show_email_stats, numbers.show_email_queue, operations.process_queue, operations.clear_email_queue,
             operations.retry_email_queue,
-            preferences.show_preferences, preferences.change_preferences,
+            preferences.show_preferences, preferences.change_preferences, verification.send_verification,
             test_emails.send_test, test_emails.show_test, dead_letters.list_dead_letters, dead_letters.replay_dead_letter,
             telegram.pass_on_updates, telegram.make_link,
         ],
@@ -70,14 +74,19 @@ def application(room: Room, keyring: Keyring) -> Litestar:
     def the_keyring() -> Keyring:
         return keyring
 
+    def the_rates() -> Rates:
+        return rates
+
     dependencies: dict[str, Any] = {
         "room": Provide(the_room, sync_to_thread=False, use_cache=True),
         "keyring": Provide(the_keyring, sync_to_thread=False, use_cache=True),
+        "rates": Provide(the_rates, sync_to_thread=False, use_cache=True),
     }
     return Litestar(
         [
             admin, webhook.take_webhook, telegram.take_update,
             tracking.pixel, tracking.click, tracking.show_unsubscribe, tracking.unsubscribe,
+            verification.show_verification, verification.verify,
             home.home, home.dashboard, home.stylesheet, docs.openapi, docs.docs,
         ],
         dependencies=dependencies,

@@ -91,7 +91,9 @@ async def order(request: Request[Any, Any, Any], room: Room, data: TestEmail) ->
     async def effect(tx: Saying) -> Answer:
         test_id = uuid7()
         now = room.clock.now()
-        await tx.execute("add_test_message", test_id, clean["email"], clean["first_name"], data.template_type, now)
+        await tx.execute(
+            "add_test_message", test_id, clean["email"], clean["first_name"], data.template_type, now, "test"
+        )
         tx.say(SendEmails(page_id=uuid7(), items=[test_id], test=True))
         url = f"/admin/api/email/test/{test_id}"
         return answer(202, TestAccepted(test_id, str(test_id), url), url)

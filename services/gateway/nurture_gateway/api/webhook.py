@@ -5,7 +5,7 @@ from typing import Any
 import structlog
 from litestar import Request, Response, post
 
-from nurture_gateway.api.access import TheRoom
+from nurture_gateway.api.access import TheRates, TheRoom
 from nurture_gateway.api.described import made, problems, raw_body
 from nurture_gateway.problems import Problem
 from nurture_gateway.webhooks import Forged, parse, verify
@@ -26,13 +26,14 @@ _EXAMPLE = {
     tags=["Email"],
     summary="Take an event from Resend",
     description="Signed with RESEND_WEBHOOK_SECRET (headers svix-id, svix-timestamp, svix-signature); needs no API key. "
-    "Answered 200 when stored, also for event types and ids that nobody here knows; 503 when it could not be stored.",
+    "Answered 200 when stored, also when it was stored before and for event types and ids that nobody here knows; 401 when it is "
+    "forged or older than five minutes, 429 when that happens too often from one address; 503 when it could not be stored.",
     status_code=200,
     security=[],
     operation_class=raw_body("The event as sent", {"application/json": _EXAMPLE}),
-    responses={200: made(dict[str, str], "Stored", {"status": "stored"}), **problems(401, 413)},
+    responses={200: made(dict[str, str], "Stored", {"status": "stored"}), **problems(413)},
 )
-async def take_webhook(request: Request[Any, Any, Any], room: TheRoom) -> Response[bytes]:
+async def take_webhook(request: Request[Any, Any, Any], room: TheRoom, rates: TheRates) -> Response[bytes]:
     """Verify, keep the ids, answer once they are committed."""
     if not room.webhook_keys:
         raise Problem("webhook_secret_missing", "This gateway has no secret to check a webhook's signature with.")
@@ -40,6 +41,7 @@ async def take_webhook(request: Request[Any, Any, Any], room: TheRoom) -> Respon
     try:
         webhook_id = verify(room.webhook_keys, request.headers, body, room.clock.real().timestamp())
     except Forged as error:
+        rates.forged(request)
         raise Problem("bad_signature", f"{error}.") from None
     event = parse(webhook_id, body, room.clock.now())
     if event is None:

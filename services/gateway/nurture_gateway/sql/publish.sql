@@ -46,7 +46,7 @@ language sql stable parallel safe security definer set search_path = pg_catalog,
 $$;
 
 create or replace view {publish}.test_messages as
-select id, address, user_name, template, requested_at from gateway.test_messages;
+select id, address, user_name, template, requested_at, purpose from gateway.test_messages;
 
 grant select on {publish}.people, {publish}.contacts
     to nurture_gateway, nurture_controller, nurture_email, nurture_telegram, nurture_scoring;

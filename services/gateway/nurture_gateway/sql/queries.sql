@@ -131,6 +131,10 @@ select started, running, refused_by_reason, refused from {publish}.start_jobs wh
 -- Seven days are promised; the rest is swept in small bites.
 delete from idempotency_keys where ctid = any(array(select ctid from idempotency_keys where expires_at < now() limit 1000))
 
+-- name: forget_verifications
+-- Links that nobody followed and that no page says anything about any more.
+delete from verifications where verified_at is null and expires_at < $1::timestamptz - interval '35 days'
+
 -- name: forget_pages
 -- Kept longer than any stream keeps its messages, so that a wiped bus can be refilled.
 delete from inbound_pages where ctid = any(array(select ctid from inbound_pages where received_at < now() - interval '35 days' limit 200))
@@ -175,6 +179,26 @@ on conflict (user_id, channel) do update set opt_in_sequences = coalesce($3, c.o
         when $5 = 'granted' and c.reason in ('unsubscribed', 'stopped') then null else c.reason end,
     changed_at = $6
 returning consent
+
+-- name: verification_wanted
+-- The mailbox, and what is known of it already; locked, so that two requests send one mail.
+select c.address, c.address_key, c.state, c.consent, u.first_name,
+    (select min(v.verified_at) from verifications v where v.user_id = c.user_id and v.address_key = c.address_key) as verified_at,
+    (select max(v.sent_at) from verifications v where v.user_id = c.user_id and v.address_key = c.address_key) as sent_at
+from contacts c join users u on u.id = c.user_id where c.user_id = $1 and c.channel = 'email' for update of c
+
+-- name: add_verification
+-- Of the token only its hash.
+insert into verifications (token_hash, user_id, address_key, sent_at, expires_at) values ($1, $2, $3, $4, $5)
+
+-- name: verification_state
+-- What the page says to whoever follows the link.
+select case when verified_at is not null then 'done' when expires_at > $2 then 'ask' else 'expired' end
+from verifications where token_hash = $1
+
+-- name: verify_address
+-- The first time stands.
+update verifications set verified_at = $2 where token_hash = $1 and verified_at is null and expires_at > $2
 
 -- name: delivery_known
 -- A token is right and its delivery ours.
@@ -256,7 +280,7 @@ where c.user_id = any($1::uuid[]) and c.channel = 'telegram' and t.user_id = c.u
 
 -- name: add_test_message
 -- A test mail needs no person.
-insert into test_messages (id, address, user_name, template, requested_at) values ($1, $2, $3, $4, $5)
+insert into test_messages (id, address, user_name, template, requested_at, purpose) values ($1, $2, $3, $4, $5, $6)
 
 -- name: show_test_message
 -- Its facts so far.
