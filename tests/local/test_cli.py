@@ -29,7 +29,7 @@ def _body(request: httpx.Request) -> Any:
     "command", ["", "up", "down", "status", "service stop", "trigger", "watch", "people import", "people sample",
                 "sequences ls", "sequences show", "sequences lint", "sequences publish", "email test", "bus tail",
                 "bus ls", "bus lag", "bus dead", "db check", "db plan", "db backup", "db migrate", "db restore", "open", "doctor", "events send", "score", "why",
-                "sequences pause", "sequences resume"],
+                "sequences pause", "sequences resume", "demo crash"],
 )  # fmt: skip
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.call([*command.split(), "--help"]) == 0
@@ -49,7 +49,8 @@ def test_help_imports_nothing_heavy() -> None:
 @pytest.mark.parametrize(
     "line", ["upp", "up --prt 3", "up --port x", "trigger ada", "trigger --all a b", "trigger ada onboarding -c novalue",
              "people sample -3", "events send ada", "events send ada attended --at noon", "events send a b --file c",
-             "why", "bus dead --replay 7", "doctor -o yaml", "service stop", "status -o yaml", "up --replicas email=none", "up --speed 0"],
+             "why", "bus dead --replay 7", "doctor -o yaml", "service stop", "status -o yaml", "up --replicas email=none", "up --speed 0",
+             "demo crash --kills 0", "demo crash 3"],
 )  # fmt: skip
 def test_wrong_usage_is_2(line: str) -> None:
     assert cli.call(line.split()) == 2

@@ -9,6 +9,7 @@ from cyclopts import App, CycloptsError
 from nurture_local.commands import (
     bus,
     db,
+    demo,
     doctor,
     email,
     events,
@@ -59,6 +60,7 @@ app.command(bus.bus)
 app.command(db.db)
 app.command(doctor.doctor)
 app.command(verify.verify)
+app.command(demo.demo)
 app.command(run.open_, name="open")
 
 

@@ -1,7 +1,6 @@
 """up, down, status, service, open: the life of an instance on this machine."""
 
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -101,48 +100,16 @@ def _foreground(data: DataDir, options: Any) -> int:
 
 
 def _detached(data: DataDir, options: Any) -> int:
-    import msgspec
+    from nurture_local import detached, screens
 
-    from nurture_local import control, screens
-
-    data.create()
-    failure = data.logs / "failure"
-    failure.unlink(missing_ok=True)
-    with (data.logs / "supervisor.log").open("ab") as log:
-        process = subprocess.Popen(
-            [
-                sys.executable,
-                *("-m", "nurture_local.launch"),
-                *(str(data.path.resolve()), msgspec.json.encode(options).decode()),
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
     began = time.monotonic()
-    while time.monotonic() - began < _START_PATIENCE:
-        if process.poll() is not None:
-            # A supervisor that was quicker than ours has the folder; then its instance is the answer.
-            running = data.running()
-            if process.returncode == 0 and running:
-                _show_running(running)
-                return 0
-            text = failure.read_text(encoding="utf-8") if failure.exists() else f"see {data.logs / 'supervisor.log'}"
-            raise Failure("Nurture did not start", text)
-        state = data.running()
-        if state and state.pid and state.pid.pid == process.pid and Path(state.control).exists():
-            try:
-                status = control.ask(state.control, "ready", seconds=_START_PATIENCE)
-            except control.Unreachable:
-                time.sleep(0.05)  # it may be about to fail: the next round sees its exit and its reason
-                continue
-            screens.show(status)
-            console.print(f"Ready in {time.monotonic() - began:.1f} s.")
-            screens.show_next(status)
-            return 0
-        time.sleep(0.05)
-    raise Failure(f"not ready after {_START_PATIENCE:g} s; it is still trying", f"see {data.logs}")
+    supervisor = detached.start(data, options)
+    status = detached.ready(data, supervisor)
+    screens.show(status)
+    if supervisor.returncode is None:
+        console.print(f"Ready in {time.monotonic() - began:.1f} s.")
+        screens.show_next(status)
+    return 0
 
 
 def _show_running(state: State) -> None:

@@ -48,6 +48,15 @@ def find(data_dir: Path | None) -> Place:
         if not here or state is None:
             return Place(admin_url=url, publish_schema=schema, nats_url=nats_url)
         return _of(data, state, url, schema)
+    return _own(data, state)
+
+
+def here(data: DataDir) -> Place:
+    """The running instance of this data dir, whatever the environment names. Raises Failure."""
+    return _own(data, data.running())
+
+
+def _own(data: DataDir, state: State | None) -> Place:
     if state is None or not state.own_database:
         raise Failure(
             f"no instance with a database of its own runs in {data.path}",
