@@ -18,7 +18,7 @@ help: ## what there is
 	@echo "bringing uv into .tools"
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --target .tools uv
 
-.venv/.synced: pyproject.toml uv.lock $(wildcard */pyproject.toml services/*/pyproject.toml deploy/local/pyproject.toml) | $(filter .tools/%,$(UV))
+.venv/.synced: pyproject.toml uv.lock $(wildcard */pyproject.toml contracts/client/pyproject.toml services/*/pyproject.toml deploy/local/pyproject.toml) | $(filter .tools/%,$(UV))
 	@$(UV) sync --quiet --frozen --python $(PYTHON)
 	@touch $@
 

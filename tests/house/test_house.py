@@ -28,7 +28,9 @@ def test_import_rules_hold() -> None:
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("package", [*(f"nurture-{room}" for room in SERVICES), "nurture-contracts", "nurture-chassis"])
+@pytest.mark.parametrize(
+    "package", [*(f"nurture-{room}" for room in SERVICES), "nurture-contracts", "nurture-client", "nurture-chassis"]
+)
 def test_each_package_can_be_installed_and_imported_alone(package: str, tmp_path: Path) -> None:
     """Only its own dependencies are there, so a service that leans on a neighbour's fails here."""
     uv = shutil.which("uv") or str(ROOT / ".tools/bin/uv")
@@ -37,7 +39,7 @@ def test_each_package_can_be_installed_and_imported_alone(package: str, tmp_path
             pytest.fail("uv is required here and was not found")
         pytest.skip("uv is not installed")
     module = package.replace("-", "_")
-    names = [module] if module in ("nurture_contracts", "nurture_chassis") else [f"{module}.app"]
+    names = [module] if module in ("nurture_contracts", "nurture_client", "nurture_chassis") else [f"{module}.app"]
     shown = "sorted(m for m in sys.modules if m.startswith('nurture_') and '.' not in m)"
     code = f"import importlib, sys; [importlib.import_module(n) for n in {names!r}]; print({shown})"
     done = subprocess.run(
