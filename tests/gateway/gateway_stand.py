@@ -18,6 +18,7 @@ import asyncpg
 import httpx
 import msgspec
 import nats
+from browser import Browser
 from nurture_chassis.bus import Bus
 from nurture_chassis.database import Database
 from nurture_chassis.queries import Queries
@@ -121,6 +122,7 @@ class Gateway:
 
     def __init__(self, servers: Servers, stack: ExitStack, name: str = "gateway", **env: str) -> None:
         self.servers = servers
+        self._stack = stack
         self.port = free_port()
         self.log = servers.folder / f"{name}.log"
         settings = {
@@ -148,6 +150,16 @@ class Gateway:
         self.http = stack.enter_context(
             httpx.Client(base_url=self.url, timeout=60, headers={"Authorization": f"Bearer {KEY}"})
         )
+
+    def stranger(self) -> Browser:
+        """A browser that is not signed in."""
+        return self._stack.enter_context(contextlib.closing(Browser(self.url)))
+
+    def browser(self) -> Browser:
+        """One that is."""
+        browser = self.stranger()
+        assert browser.sign_in(KEY).status_code == 303
+        return browser
 
     def post(self, path: str, body: Any = None, *, key: str | None = None, **more: Any) -> httpx.Response:
         headers = more.pop("headers", {}) | ({"Idempotency-Key": key} if key else {})

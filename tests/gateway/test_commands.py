@@ -208,7 +208,7 @@ def live(servers: Servers) -> Iterator[Gateway]:
 
 def test_many_on_a_live_channel_need_their_number(live: Gateway, controller: Controller) -> None:
     assert live.anonymous.get("/").json()["email"] == "LIVE (Resend)"
-    assert "LIVE (Resend)" in live.anonymous.get("/admin/dashboard").text
+    assert "LIVE (Resend)" in live.anonymous.get("/admin/sign-in").text
     person, key = live.person(), uuid4().hex
     body = {"user_ids": [person["id"], person["external_id"], "nobody"], "sequence_type": "onboarding"}
     told = problem(live.post(TRIGGER, body, key=key), 422, "confirm_needed")

@@ -26,11 +26,15 @@ def test_health_needs_no_key_and_says_sandbox(gateway: Gateway) -> None:
 def test_a_browser_is_sent_to_a_page_that_shows_no_data_without_a_key(gateway: Gateway) -> None:
     person = gateway.person()
     gateway.servers.delivery(person["id"], person["email"])
-    answer = gateway.anonymous.get("/", headers={"Accept": "text/html,*/*"})
+    stranger = gateway.stranger()
+    answer = stranger.http.get("/")
     assert answer.status_code == 302 and answer.headers["location"] == "/admin/dashboard"
-    page = gateway.anonymous.get("/admin/dashboard")
-    assert page.status_code == 200 and "email: sandbox" in page.text and person["email"] not in page.text
-    assert person["email"] in gateway.http.get("/admin/dashboard").text
+    for path in ("", "/users", f"/users/{person['id']}", "/live"):
+        answer = stranger.http.get(f"/admin/dashboard{path}")
+        assert answer.status_code == 303 and answer.headers["location"].startswith("/admin/sign-in?next="), path
+        assert person["email"] not in answer.text
+    assert "email: sandbox" in stranger.page("/admin/sign-in")
+    assert person["email"] in gateway.browser().page(f"/admin/dashboard/users/{person['id']}")
 
 
 def test_docs_load_nothing_from_outside(gateway: Gateway) -> None:
@@ -42,7 +46,7 @@ def test_docs_load_nothing_from_outside(gateway: Gateway) -> None:
 
 
 def test_every_answer_has_security_headers_and_a_request_id(gateway: Gateway) -> None:
-    for path in ("/", "/docs", "/admin/api/users", "/nowhere", "/t/o/x", "/u/x", "/admin/dashboard"):
+    for path in ("/", "/docs", "/admin/api/users", "/nowhere", "/t/o/x", "/u/x", "/admin/dashboard", "/admin/sign-in"):
         headers = gateway.anonymous.get(path).headers
         assert headers["x-content-type-options"] == "nosniff", path
         assert headers["referrer-policy"] == "no-referrer"
@@ -93,6 +97,7 @@ BODILESS = (
     "/clear-failed",
     "/retry",
     "/replay",
+    "/sign-in-links",
     "/telegram-link",
     "/verification",
     "{type_name}/pause",
@@ -149,6 +154,7 @@ def test_the_openapi_document_has_these_paths(gateway: Gateway) -> None:
         "POST /admin/api/sequences/lint",
         "POST /admin/api/sequences/{type_name}/pause",
         "POST /admin/api/sequences/{type_name}/resume",
+        "POST /admin/api/sign-in-links",
         "POST /admin/api/telegram/updates",
         "POST /admin/api/users",
         "POST /admin/api/users/import",

@@ -60,7 +60,7 @@ def test_a_restored_database_is_a_conflict_that_says_what_to_do(gateway: Gateway
 
 
 def test_what_is_held_shows_in_list_and_dashboard(gateway: Gateway) -> None:
-    sql = gateway.servers.sql
+    sql, browser = gateway.servers.sql, gateway.browser()
     try:
         sql("insert into controller.paused_types values ('*', '2026-01-05 09:00+00'), ('onboarding', now())")
         shown = gateway.http.get("/admin/api/nurture/holds").json()
@@ -68,15 +68,15 @@ def test_what_is_held_shows_in_list_and_dashboard(gateway: Gateway) -> None:
             ("*", "paused"),
             ("onboarding", "paused"),
         ]
-        page = gateway.http.get("/admin/dashboard").text
+        page = browser.page("/admin/dashboard")
         assert "Everything is paused since 2026-01-05 09:00 UTC" in page and "onboarding is paused" in page
         # Which sequences there are is nobody else's business.
-        stranger = gateway.anonymous.get("/admin/dashboard").text
+        stranger = gateway.anonymous.get("/admin/sign-in").text
         assert "Everything is paused since" in stranger and "onboarding" not in stranger
         sql("insert into controller.installation (identity) values ('another/7')")
         assert gateway.http.get("/admin/api/nurture/holds").json()[1]["reason"] == "restored"
-        assert "it was confirmed as another/7" in gateway.http.get("/admin/dashboard").text
-        stranger = gateway.anonymous.get("/admin/dashboard").text
+        assert "it was confirmed as another/7" in browser.page("/admin/dashboard")
+        stranger = gateway.anonymous.get("/admin/sign-in").text
         assert "this database was copied or restored" in stranger and "another/7" not in stranger
     finally:
         sql("truncate controller.paused_types")

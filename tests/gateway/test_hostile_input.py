@@ -70,7 +70,7 @@ def test_names_with_joiners_are_names(gateway: Gateway) -> None:
 
 
 def test_head_is_get_without_a_body(gateway: Gateway) -> None:
-    for path in ("/", "/docs", "/admin/dashboard"):
+    for path in ("/", "/docs", "/admin/sign-in"):
         answer = gateway.anonymous.head(path)
         assert answer.status_code == 200 and answer.content == b""
 

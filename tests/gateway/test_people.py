@@ -139,5 +139,9 @@ def test_text_from_outside_is_text_on_every_page(gateway: Gateway) -> None:
     name = "<script>alert(1)</script>"
     person = gateway.person(first_name=name)
     assert person["first_name"] == name
-    gateway.servers.delivery(person["id"], "<img/src=x>@example.org")
-    assert "<img" not in gateway.http.get("/admin/dashboard").text
+    delivery = gateway.servers.delivery(person["id"], "<img/src=x>@example.org")
+    browser = gateway.browser()
+    for page in ("users", f"users/{person['id']}", f"deliveries/{delivery}", "sequences", "email"):
+        text = browser.page(f"/admin/dashboard/{page}")
+        assert "<img" not in text and "<script>" not in text, page
+    assert "&lt;script&gt;" in browser.page(f"/admin/dashboard/users/{person['id']}")

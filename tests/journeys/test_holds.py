@@ -85,7 +85,7 @@ def test_a_pause_in_a_run_stops_claims_within_a_second_and_loses_nobody(system: 
         assert "everything since" in system.cli("status").stdout
         assert [hold["sequence_type"] for hold in system.status()["holds"]] == ["*"]
         assert (checks(system)["holds"]["verdict"], checks(system)["holds"]["fix"]) == ("warn", "nurture resume")
-        stranger = system.api.get("/admin/dashboard", headers={"Authorization": ""}).text
+        stranger = system.api.get("/admin/sign-in", headers={"Authorization": ""}).text
         assert "Everything is paused since" in stranger
         assert "still held: everything" in system.cli("sequences", "resume", kind).stdout
 

@@ -44,7 +44,7 @@ def test_a_live_key_is_announced_guarded_and_never_printed(data_dir: Path) -> No
     with running(data_dir, env=live) as system:
         assert "LIVE (Resend)" in system.cli("status").stdout
         assert system.api.get("/").json()["email"] == "LIVE (Resend)"
-        assert "LIVE (Resend)" in system.api.get("/admin/dashboard", headers={"Accept": "text/html"}).text
+        assert "LIVE (Resend)" in system.api.get("/admin/sign-in", headers={"Accept": "text/html"}).text
         system.person("zoe", email="zoe@example.test")
         bulk = {"segment": "all", "sequence_type": "onboarding"}
         refused = system.trigger(bulk)

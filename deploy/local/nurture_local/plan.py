@@ -33,6 +33,7 @@ WITHHELD = (
     "TELEGRAM_WEBHOOK_SECRET",
     "PORT",
     "NURTURE_API_KEY",
+    "NURTURE_SANDBOX_URL",
 )
 """Not inherited by children: each gets only those that it needs."""
 
@@ -241,6 +242,7 @@ def _services(
             "RESEND_WEBHOOK_SECRET": keys.webhook_secret,
             "PORT": str(state.ports["gateway"]),
             "TELEGRAM_WEBHOOK_SECRET": telegram.get("TELEGRAM_WEBHOOK_SECRET", ""),
+            "NURTURE_SANDBOX_URL": state.sandbox or "",
             **links,
         },
         "controller": links,

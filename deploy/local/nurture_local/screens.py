@@ -53,7 +53,7 @@ def _show_table(status: dict[str, Any]) -> None:
     colour = "red bold" if status["mode"].startswith("LIVE") else "cyan"
     gateway = status["gateway"]
     rows = [
-        ("Dashboard", f"{gateway}/admin/dashboard"),
+        ("Dashboard", f"{gateway}/admin/dashboard  [dim]({escape(invocation())} open signs you in)[/]"),
         ("REST API", f"{gateway}/docs"),
         *([("Inbox", f"{status['sandbox']}/")] if status["sandbox"] else []),
         ("API key", escape(status["api_key"])),

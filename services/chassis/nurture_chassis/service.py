@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import os
 import signal
+import socket
 import sys
 from collections.abc import Awaitable, Callable
 
@@ -26,6 +28,8 @@ from nurture_chassis.ticker import Ticker
 log = structlog.get_logger()
 EXIT_CONFIG = 78
 """sysexits' EX_CONFIG: starting again without another setting is useless."""
+PRESENCE_SECONDS = 5.0
+"""How often a process writes down that it is there; one that is silent for three times that is away."""
 DATABASE_SECONDS = 1.5
 """How long a question for the health page may take; orchestrators ask with a time-out of their own."""
 STOP_SECONDS = 16.0
@@ -54,11 +58,14 @@ class Service:
         self._ready = False
         self._awaited = "waiting for the database"
         self._asking: asyncio.Task[bool] | None = None
-        self._stopping = asyncio.Event()
+        self.stopping = asyncio.Event()
+        """Set by SIGTERM: answers that have no end should come to one now."""
         self.bus.hear(f"{room}-replay", self._replay)
         self.tick("outbox-mark", self.outbox.mark, every=0.25)
         self.bus.on_reconnect.append(self.tick("outbox-relay", self.outbox.relay, every=5.0).wake)
         self.tick("outbox-rotate", self._rotate, every=3600.0)
+        self.instance = f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}"
+        self.tick("presence", self._say_present, every=PRESENCE_SECONDS)
 
     def tick(self, name: str, work: Callable[[], Awaitable[bool | float | None]], *, every: float) -> Ticker:
         """Run `work` every so many seconds and whenever the returned ticker is woken."""
@@ -72,6 +79,14 @@ class Service:
 
     async def _rotate(self) -> None:
         await self.database.fetchval("outbox_rotate", timeout=60)
+        await self.database.execute("presence_forget")
+
+    async def _say_present(self) -> None:
+        held = [reason for ask in self.held for reason in ask()]
+        await self.database.execute("presence_note", self.instance, self.troubles(), held)
+
+    async def _leave(self) -> None:
+        await self.database.execute("presence_leave", self.instance, timeout=1)
 
     async def live(self) -> Reply:
         return as_json(200, {"status": "alive", "service": self.room})
@@ -93,7 +108,7 @@ class Service:
     def troubles(self) -> list[str]:
         """The reasons that are known without asking anybody."""
         if not self._ready:
-            return ["stopping"] if self._stopping.is_set() else [f"starting: {self._awaited}"]
+            return ["stopping"] if self.stopping.is_set() else [f"starting: {self._awaited}"]
         problems = [*self.bus.problems(), *self.outbox.problems()]
         problems += [f"{ticker.name} keeps failing" for ticker in self.tickers if ticker.failing]
         for ask in self.problems:
@@ -131,7 +146,7 @@ class Service:
 
     def stop(self) -> None:
         """What SIGTERM asks for."""
-        self._stopping.set()
+        self.stopping.set()
 
     async def serve(self) -> int:
         """Run until SIGTERM or SIGINT. Returns the exit code."""
@@ -152,7 +167,7 @@ class Service:
         )
         http = asyncio.create_task(server.serve())
         opening = asyncio.create_task(self._open())
-        stopping = asyncio.create_task(self._stopping.wait())
+        stopping = asyncio.create_task(self.stopping.wait())
         lost = asyncio.create_task(self.bus.lost.wait())
         try:
             await asyncio.wait({opening, stopping, lost, http}, return_when=asyncio.FIRST_COMPLETED)
@@ -161,7 +176,7 @@ class Service:
                 log.info("service.ready", port=self.settings.nurture_http_port)
                 await asyncio.wait({stopping, lost, http}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            failed = http.done() and not self._stopping.is_set()
+            failed = http.done() and not self.stopping.is_set()
             self._ready = False
             opened = opening.done() and opening.exception() is None
             opening.cancel()
@@ -202,7 +217,7 @@ class Service:
         """In order, each within its time: what cannot be finished now, rows remember."""
         steps: list[Callable[[], Awaitable[None]]] = []
         if opened:
-            steps += [self._stop_ticking, *self.on_stop, self.outbox.close]
+            steps += [self._stop_ticking, *self.on_stop, self.outbox.close, self._leave]
         for step in (*steps, self.bus.stop):
             try:
                 await asyncio.wait_for(step(), STOP_SECONDS)

@@ -8,9 +8,11 @@ from nurture_contracts.events import CommandSettled
 
 from nurture_gateway.api.routes import application
 from nurture_gateway.config import Config
+from nurture_gateway.dashboard.live import Live
 from nurture_gateway.handlers import Handlers
 from nurture_gateway.inbound import Gate
 from nurture_gateway.room import Links, Room
+from nurture_gateway.sessions import Sessions
 from nurture_gateway.shell import Shell
 from nurture_gateway.store import Pages
 
@@ -27,10 +29,12 @@ def build(config: Config | None = None) -> Service:
         outbox=service.outbox,
         clock=service.clock,
         tokens=Tokens(config.secret_key.reveal()),
+        live=Live(service.stopping),
         webhooks=Gate("webhooks", pages.webhooks),
         hits=Gate("hits", pages.hits),
         updates=Gate("updates", pages.updates),
         links=Links(service.database),
+        sessions=Sessions(service.database, config.admin_api_key.reveal(), config.session_hours),
         why_not_ready=service.troubles,
         webhook_keys=config.webhook_keys(),
     )
@@ -45,6 +49,7 @@ def build(config: Config | None = None) -> Service:
     async def sweep() -> bool:
         keys = await service.database.execute("forget_keys")
         await service.database.execute("forget_verifications", service.clock.now())
+        await service.database.execute("forget_sessions")
         return await service.database.execute("forget_pages") + keys > 0
 
     service.tick("forget", sweep, every=600.0)

@@ -26,6 +26,10 @@ class Config(ServiceSettings, kw_only=True, frozen=True):
     """By address, on webhook paths. What is signed rightly is never limited."""
     trust_proxy: bool = False
     """A proxy of ours stands before the gateway and adds the caller's address to X-Forwarded-For."""
+    session_hours: Annotated[int, Meta(ge=1, le=168)] = 12
+    """How long a browser stays signed in to the dashboard without being used."""
+    nurture_sandbox_url: str = ""
+    """Where the sandbox shows what was sent; the dashboard links to it."""
 
     def webhook_keys(self) -> list[bytes]:
         """Empty when no secret is set: every webhook is then refused. Raises SettingsError on a secret of another form."""

@@ -9,6 +9,8 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from nurture_chassis.database import UNREACHABLE
 
+from nurture_gateway.dashboard.access import SIGN_IN, SignInNeeded, door_for
+from nurture_gateway.html import html
 from nurture_gateway.idempotency import PROBLEM_JSON
 from nurture_gateway.inbound import Closed
 from nurture_gateway.problems import Problem, field_errors
@@ -31,9 +33,13 @@ _AWAY = (*UNREACHABLE, asyncpg.TooManyConnectionsError, asyncpg.QueryCanceledErr
 
 
 def respond(request: Request[Any, Any, Any], problem: Problem) -> Response[Any]:
-    """A problem as HTTP."""
+    """A problem as HTTP: a page where somebody looks at the dashboard, JSON everywhere else."""
+    body = problem.body(request_id(request.scope))
+    path, accept = request.url.path, request.headers.get("accept", "")
+    if path.startswith(("/admin/dashboard", SIGN_IN)) and "text/html" in accept:
+        return html("problem.html", problem.status, problem=body)
     return Response(
-        problem.body(request_id(request.scope)),
+        body,
         status_code=problem.status,
         media_type=PROBLEM_JSON,
         headers=problem.headers,
@@ -43,6 +49,12 @@ def respond(request: Request[Any, Any, Any], problem: Problem) -> Response[Any]:
 def on_problem(request: Request[Any, Any, Any], error: Problem) -> Response[Any]:
     """Ours, as raised."""
     return respond(request, error)
+
+
+def on_nobody(request: Request[Any, Any, Any], _error: SignInNeeded) -> Response[Any]:
+    """A page of the dashboard without a session: a browser is led to the door, anything else is told."""
+    told = Problem("unauthorized", "Nobody is signed in here.", hint=f"Sign in at {SIGN_IN} and try again.")
+    return door_for(request) or respond(request, told)
 
 
 def on_validation(request: Request[Any, Any, Any], error: ValidationException) -> Response[Any]:
@@ -99,6 +111,7 @@ def on_anything(request: Request[Any, Any, Any], error: Exception) -> Response[A
 
 
 HANDLERS: dict[Any, Any] = {
+    SignInNeeded: on_nobody,
     Problem: on_problem,
     ValidationException: on_validation,
     HTTPException: on_http,

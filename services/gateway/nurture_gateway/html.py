@@ -1,11 +1,25 @@
-"""Pages: Jinja2 templates, autoescaped, without scripts, with one stylesheet of our own."""
+"""Pages: Jinja2 templates, autoescaped; style and script are files of our own, and nothing is loaded from elsewhere."""
 
 import re
+from datetime import datetime, timedelta
+from hashlib import sha256
+from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from litestar import Response
 from markupsafe import Markup, escape
+
+ASSETS = {
+    "nurture.css": "text/css; charset=utf-8",
+    "dashboard.js": "text/javascript; charset=utf-8",
+}
+STATIC = {name: files("nurture_gateway").joinpath("static", name).read_bytes() for name in ASSETS}
+SCRIPTED = (
+    "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self' data:; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
+)
+"""The policy of pages with a script: our own file, and nothing inline."""
 
 _pages = Environment(
     loader=PackageLoader("nurture_gateway"),
@@ -15,6 +29,7 @@ _pages = Environment(
     lstrip_blocks=True,
 )
 _CODE = re.compile(r"`([^`]+)`")
+_UNITS = (("year", 31_557_600), ("month", 2_629_800), ("week", 604_800), ("day", 86_400), ("h", 3_600), ("min", 60))
 
 
 def _coded(text: str) -> Markup:
@@ -22,12 +37,74 @@ def _coded(text: str) -> Markup:
     return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped just before
 
 
-_pages.filters["coded"] = _coded
+def relative(at: datetime, now: datetime) -> str:
+    """A moment as people say it: `5 min ago`, `in 3 days`. Minutes are the finest, so that what stands still says the same."""
+    distance: timedelta = at - now
+    seconds = abs(distance.total_seconds())
+    for unit, size in _UNITS:
+        if seconds >= size:
+            count = int(seconds // size)
+            words = f"{count} {unit}" + ("s" if count > 1 and unit not in ("h", "min") else "")
+            return f"in {words}" if distance > timedelta() else f"{words} ago"
+    return "now"
 
 
-def html(template: str, status: int = 200, **values: Any) -> Response[bytes]:
-    """A rendered page."""
-    body = _pages.get_template(template).render(**values).encode()
-    return Response(
-        body, status_code=status, media_type="text/html; charset=utf-8", headers={"Cache-Control": "no-store"}
+def _when(at: datetime | str | None, now: datetime) -> Markup:
+    """A time as an element: relative to read, exact in its title."""
+    if at is None:
+        return Markup("–")
+    moment = datetime.fromisoformat(at) if isinstance(at, str) else at
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(
+        moment.isoformat(timespec="seconds"), f"{moment:%Y-%m-%d %H:%M:%S} UTC", relative(moment, now)
     )
+
+
+def _number(value: float) -> str:
+    return f"{value:,}".replace(",", "\u2009")
+
+
+def _share(part: float, whole: float) -> str:
+    """A percentage, or a dash where there is nothing to divide by."""
+    return f"{part / whole:.1%}" if whole else "–"
+
+
+def _contact_state(contact: dict[str, Any] | None) -> Markup:
+    """Why an address is not used, if it is not."""
+    if contact is None or (contact["state"] == "ok" and contact["consent"] == "granted"):
+        return Markup("")
+    word = "refused" if contact["consent"] == "refused" else contact["state"]
+    return Markup('<span class="badge {}" title="{}">{}</span>').format(
+        "held" if word == "refused" else word, contact["reason"] or "", word
+    )
+
+
+def _because(factors: dict[str, Any]) -> str:
+    """What a score is made from, in words."""
+    if factors.get("blocked"):
+        return "blocked: refused, or the address is dead"
+    kind = "events" if "events" in factors else "messages"
+    count, mean = int(factors.get(kind, 0)), f"everybody's rate is {float(factors['mean']):.0%}"
+    if not count:
+        return f"no {kind} yet; {mean}"
+    name = kind if count != 1 else kind[:-1]
+    return f"{count} {name}; as they weigh now, {factors['r']:.2f} of {factors['n']:.2f} answered; {mean}"
+
+
+def _asset(name: str) -> str:
+    return f"/static/{name}?v={sha256(STATIC[name]).hexdigest()[:12]}"
+
+
+_pages.filters.update(coded=_coded, when=_when, number=_number)
+_pages.globals.update(asset=_asset, share=_share, contact_state=_contact_state, because=_because)
+
+
+def rendered(template: str, **values: Any) -> str:
+    """A template's text."""
+    return _pages.get_template(template).render(**values)
+
+
+def html(template: str, status: int = 200, policy: str | None = None, **values: Any) -> Response[bytes]:
+    """A rendered page. `policy` is its Content-Security-Policy where it is not the usual one."""
+    headers = {"Cache-Control": "no-store"} | ({"Content-Security-Policy": policy} if policy else {})
+    body = rendered(template, **values).encode()
+    return Response(body, status_code=status, media_type="text/html; charset=utf-8", headers=headers)

@@ -47,7 +47,8 @@ def answer(status: int, content: Any, location: str | None = None) -> Answer:
 
 async def key_of(request: Request[Any, Any, Any]) -> Key | None:
     """The request's key, or None when it has none and so is like no other. Raises Problem on an unusable one."""
-    key = request.headers.get("idempotency-key")
+    # A form on a page cannot set a header; its key is a field.
+    key = request.headers.get("idempotency-key") or request.scope["state"].get("form_key")
     if key is None:
         return None
     if not 1 <= len(key) <= 255 or not key.isascii() or not key.isprintable():

@@ -30,6 +30,9 @@ KINDS: dict[str, Kind] = {
         "Signature refused",
         "Set RESEND_WEBHOOK_SECRET to the signing secret of this endpoint in the provider's dashboard.",
     ),
+    "foreign_form": Kind(
+        403, "Form refused", "Open the page again and send its form from there; cookies have to be allowed."
+    ),
     "not_found": Kind(404, "Not found", "/docs lists every path."),
     "person_not_found": Kind(
         404, "Unknown person", "Name them by id or external_id, or create them with POST /admin/api/users."

@@ -12,7 +12,9 @@ from nurture_chassis.tokens import Tokens
 from nurture_contracts.events import Hit, WebhookReceived
 
 from nurture_gateway.config import Config
+from nurture_gateway.dashboard.live import Live
 from nurture_gateway.inbound import Gate
+from nurture_gateway.sessions import Sessions
 from nurture_gateway.waiting import Waiters
 
 LINKS = 10_000
@@ -53,6 +55,8 @@ class Room:
     hits: Gate[Hit]
     updates: Gate[dict[str, Any]]
     links: Links
+    sessions: Sessions
+    live: Live
     why_not_ready: Callable[[], list[str]] = field(default=list)
     waiters: Waiters = field(default_factory=Waiters)
     webhook_keys: list[bytes] = field(default_factory=list)

@@ -68,8 +68,9 @@ class Shell:
         elif "\x00" in scope["path"] or b"%00" in scope.get("query_string", b""):
             problem = Problem("malformed_request", "The address has a NUL character.")
         if problem is None:
-            if scope["method"] == "HEAD" and not scope["path"].startswith("/t/"):
-                # Answered as GET; the server leaves the body out. Tracking links tell the two apart themselves.
+            if scope["method"] == "HEAD" and not scope["path"].startswith(("/t/", "/admin/sign-in/")):
+                # Answered as GET; the server leaves the body out. Tracking links tell the two apart themselves, and a
+                # one-time link is not used up by a look at its head.
                 scope = {**scope, "method": "GET"}
             await self._inner(scope, receive, sealed)
             return

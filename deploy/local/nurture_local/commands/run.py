@@ -1,5 +1,6 @@
 """up, down, status, service, open: the life of an instance on this machine."""
 
+import html
 import os
 import sys
 import time
@@ -181,17 +182,33 @@ def status(*, output: Annotated[Format, Parameter(name=["--output", "-o"])] = "t
 
 
 def open_(*, data_dir: Where = None) -> int:
-    """Open the dashboard in a browser, and print its address."""
+    """Open the dashboard in a browser, signed in, and print the link: it works once, within five minutes."""
     import webbrowser
 
-    from nurture_local.gateway import locate
+    from nurture_local.gateway import Gateway
     from nurture_local.terminal import write
 
-    address = f"{locate(data_dir).url}/admin/dashboard"
-    write(address)
-    if sys.stdout.isatty() and not webbrowser.open(address):
+    with Gateway.at(data_dir) as gateway:
+        link = gateway.post("/admin/api/sign-in-links")["url"]
+    write(link)
+    if not sys.stdout.isatty():
+        return 0
+    page = DataDir(data_dir).path / "open.html"
+    if (data_dir is None and os.environ.get("NURTURE_URL")) or not page.parent.is_dir():
+        return 0
+    _write_leading_page(page, link)
+    if not webbrowser.open(page.resolve().as_uri()):
         errors.print("No browser could be started here.")
     return 0
+
+
+def _write_leading_page(page: Path, link: str) -> None:
+    """A page for its owner alone that leads on: in a browser's arguments everybody on this machine could read the link."""
+    page.unlink(missing_ok=True)
+    with os.fdopen(os.open(page, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        file.write(
+            f'<!doctype html><meta http-equiv="refresh" content="0; url={html.escape(link)}"><title>Nurture</title>'
+        )
 
 
 def _act(verb: Literal["stop", "start", "restart"], names: tuple[str, ...], data_dir: Path | None) -> int:

@@ -113,3 +113,16 @@ select greatest(confirmed_at, now() - interval '7 days') as since from {publish}
 -- name: installation_confirmed
 -- When the operator last vouched for this database.
 select confirmed_at from {publish}.installation
+
+-- name: presence_note
+-- We are here, and this is how we are.
+insert into presence (instance, problems, held) values ($1, $2, $3)
+on conflict (instance) do update set seen_at = now(), problems = excluded.problems, held = excluded.held
+
+-- name: presence_leave
+-- A clean end leaves nothing behind.
+delete from presence where instance = $1
+
+-- name: presence_forget
+-- Processes that died are told of for a day.
+delete from presence where seen_at < now() - interval '1 day'

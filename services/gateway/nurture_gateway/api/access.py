@@ -24,7 +24,11 @@ class Keyring:
     def opens(self, authorization: str | None) -> bool:
         """Whether this Authorization header carries the key."""
         scheme, _, token = (authorization or "").partition(" ")
-        return scheme.lower() == "bearer" and hmac.compare_digest(_hashed(token.strip()), self._hash)
+        return scheme.lower() == "bearer" and self.fits(token.strip())
+
+    def fits(self, key: str) -> bool:
+        """Whether this is the key."""
+        return hmac.compare_digest(_hashed(key), self._hash)
 
     def guard(self, connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
         """Litestar's guard: raises Problem 401, or 429 once too many keys from this address were wrong."""

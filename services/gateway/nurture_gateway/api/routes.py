@@ -23,6 +23,7 @@ from nurture_gateway.api import (
     preferences,
     scores,
     sequences,
+    sign_in,
     telegram,
     test_emails,
     tracking,
@@ -33,6 +34,8 @@ from nurture_gateway.api import (
 )
 from nurture_gateway.api.access import Keyring
 from nurture_gateway.api.rates import Rates
+from nurture_gateway.dashboard import pages
+from nurture_gateway.dashboard.access import Doorkeeper
 from nurture_gateway.errors import HANDLERS
 from nurture_gateway.room import Room
 
@@ -64,9 +67,14 @@ def application(room: Room) -> Litestar:
             operations.retry_email_queue,
             preferences.show_preferences, preferences.change_preferences, verification.send_verification,
             test_emails.send_test, test_emails.show_test, dead_letters.list_dead_letters, dead_letters.replay_dead_letter,
-            telegram.pass_on_updates, telegram.make_link,
+            telegram.pass_on_updates, telegram.make_link, sign_in.make_sign_in_link,
         ],
     )  # fmt: skip
+
+    door = Doorkeeper(room.config, room.sessions)
+
+    def the_door() -> Doorkeeper:
+        return door
 
     def the_room() -> Room:
         return room
@@ -79,6 +87,7 @@ def application(room: Room) -> Litestar:
 
     dependencies: dict[str, Any] = {
         "room": Provide(the_room, sync_to_thread=False, use_cache=True),
+        "door": Provide(the_door, sync_to_thread=False, use_cache=True),
         "keyring": Provide(the_keyring, sync_to_thread=False, use_cache=True),
         "rates": Provide(the_rates, sync_to_thread=False, use_cache=True),
     }
@@ -87,7 +96,7 @@ def application(room: Room) -> Litestar:
             admin, webhook.take_webhook, telegram.take_update,
             tracking.pixel, tracking.click, tracking.show_unsubscribe, tracking.unsubscribe,
             verification.show_verification, verification.verify,
-            home.home, home.dashboard, home.stylesheet, docs.openapi, docs.docs,
+            home.home, home.asset, docs.openapi, docs.docs, *pages.routes(door),
         ],
         dependencies=dependencies,
         exception_handlers=HANDLERS,
@@ -111,6 +120,7 @@ def application(room: Room) -> Litestar:
                 Tag("Deliveries", "What was sent and what came of it"),
                 Tag("Email", "Test mails and provider events"),
                 Tag("Telegram", "Linking chats, and updates of the bot"),
+                Tag("Dashboard", "Signing in"),
                 Tag("Health", "Whether it works"),
             ],
         ),

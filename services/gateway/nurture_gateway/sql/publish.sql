@@ -65,3 +65,12 @@ union all select 'email', id, durable, subject, payload, reason, at, replayed_at
 union all select 'telegram', id, durable, subject, payload, reason, at, replayed_at from telegram.dead_letters
 union all select 'scoring', id, durable, subject, payload, reason, at, replayed_at from scoring.dead_letters;
 grant select on {publish}.dead_letters to nurture_gateway;
+
+-- Every process of every room, for the one page that shows them all.
+create or replace view {publish}.service_presence as
+select 'gateway' as room, instance, started_at, seen_at, problems, held from gateway.presence
+union all select 'controller', instance, started_at, seen_at, problems, held from controller.presence
+union all select 'email', instance, started_at, seen_at, problems, held from email.presence
+union all select 'telegram', instance, started_at, seen_at, problems, held from telegram.presence
+union all select 'scoring', instance, started_at, seen_at, problems, held from scoring.presence;
+grant select on {publish}.service_presence to nurture_gateway;

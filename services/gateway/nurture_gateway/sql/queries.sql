@@ -472,3 +472,66 @@ from {publish}.enrolments where state = 'active' group by sequence_type order by
 -- What became of messages planned since $1, and why some failed.
 select status, case when status in ('failed', 'bounced', 'unknown') then failure_reason end as reason, count(*) as deliveries
 from {publish}.delivery_facts where created_at >= $1 group by 1, 2
+
+-- ── the dashboard: who is signed in ─────────────────────────────────────────────────────────────────────────────────
+
+-- name: add_session
+-- A browser has shown the key, or a link made with it.
+insert into sessions (token_mac, expires_at) values ($1, now() + make_interval(hours => $2))
+
+-- name: find_session
+-- Lives on while it is used, a week at most; noted once a minute, so that looking at a page rarely writes.
+with seen as (
+    update sessions set seen_at = now(),
+        expires_at = least(created_at + interval '7 days', now() + make_interval(hours => $2))
+    where token_mac = $1 and expires_at > now() and seen_at < now() - interval '1 minute'
+)
+select true from sessions where token_mac = $1 and expires_at > now()
+
+-- name: end_session
+-- Signed out.
+delete from sessions where token_mac = $1
+
+-- name: add_sign_in_link
+-- Not used yet.
+insert into sign_in_links (token_mac, expires_at) values ($1, now() + make_interval(secs => $2)) returning expires_at
+
+-- name: use_sign_in_link
+-- The first to come takes it; whoever comes second gets no row.
+update sign_in_links set used_at = now() where token_mac = $1 and used_at is null and expires_at > now() returning true
+
+-- name: forget_sessions
+-- What opens nothing any more.
+with links as (delete from sign_in_links where expires_at < now() - interval '1 day')
+delete from sessions where expires_at < now()
+
+-- ── the dashboard: what its pages show ──────────────────────────────────────────────────────────────────────────────
+
+-- name: service_presence
+-- Every process that was seen in the last day; one that said nothing for 15 s is away.
+select room, instance, started_at, seen_at, seen_at < now() - interval '15 seconds' as silent, problems, held
+from {publish}.service_presence where seen_at > now() - interval '1 day' order by room, started_at
+
+-- name: sequence_steps
+-- How many steps each version has, to tell how far somebody is.
+select type, version, jsonb_array_length(definition -> 'steps') as steps from {publish}.sequences
+
+-- name: recent_failures
+-- Among the newest 2,000 messages, so that a long quiet time costs nothing.
+select d.id, d.user_id, d.sequence_type, d.message_step, d.channel, d.status_detail, d.failure_reason, d.failed_at
+from (select * from {publish}.deliveries order by created_at desc limit 2000) d
+where d.status_detail in ('failed', 'bounced', 'complained', 'suppressed', 'unknown', 'expired')
+order by d.failed_at desc nulls last limit $1
+
+-- name: channel_troubles
+-- What keeps a channel from sending, in words.
+select 'email' as channel, park_reason as problem, parked_until from {publish}.email_channel where park_reason is not null
+union all
+select 'telegram', coalesce(problem, park_reason), parked_until
+from {publish}.telegram_channel where coalesce(problem, park_reason) is not null
+
+-- name: list_test_messages
+-- The newest test mails, without those that ask whether a mailbox is somebody's.
+select id, address, user_name, template, requested_at, sent_at, delivered_at, opened_at, clicked_at, bounced_at,
+    failed_at, failure_reason
+from test_messages where purpose = 'test' order by requested_at desc, id desc limit $1

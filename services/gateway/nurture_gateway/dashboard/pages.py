@@ -1,0 +1,32 @@
+"""All routes of the dashboard. What is under its path is guarded as a whole: a new page cannot forget it."""
+
+from typing import Any
+
+from litestar import Router
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+
+from nurture_gateway.dashboard import deliveries, email, overview, sequences, signing_in, streams, users
+from nurture_gateway.dashboard.access import Doorkeeper
+
+
+def routes(door: Doorkeeper) -> list[Any]:
+    """Signing in, for everybody; the pages, for those who have."""
+
+    async def guard(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
+        # A function and not a method: Litestar copies its handlers deeply, and a method's object with them.
+        await door.check(connection)
+
+    pages = Router(
+        "/admin/dashboard",
+        guards=[guard],
+        route_handlers=[
+            overview.show_overview, streams.overview_stream, signing_in.sign_out,
+            sequences.show_sequences, sequences.trigger, sequences.cancel, sequences.pause, sequences.resume,
+            streams.sequences_stream,
+            email.show_email, email.send_test, streams.email_stream,
+            users.show_users, users.add_user, users.show_user, users.set_preferences, users.link_chat,
+            deliveries.show_delivery,
+        ],
+    )  # fmt: skip
+    return [signing_in.show_sign_in, signing_in.sign_in, signing_in.follow_link, pages]

@@ -1,0 +1,115 @@
+"""People: find them, add one, and everything about one person: what they want, how they answer, and why each message."""
+
+from typing import Annotated, Any
+
+from litestar import Request, Response, get, post
+from litestar.params import FromPath, QueryParameter
+
+from nurture_gateway.api import scores, telegram, users, why
+from nurture_gateway.api.access import TheRoom
+from nurture_gateway.api.described import CursorText
+from nurture_gateway.dashboard.forms import attempt, filled, read, stated
+from nurture_gateway.dashboard.overview import type_choices
+from nurture_gateway.dashboard.shown import Refused, done, page
+from nurture_gateway.people import CHANNELS, PREFERRED_TIMES
+from nurture_gateway.room import Room
+
+HOME = "/admin/dashboard/users"
+SHOWN = 50
+PREFERENCES = ("preferred_channel", "preferred_time", "timezone")
+NEW = ("first_name", "external_id", "email", "telegram_chat_id", "timezone")
+
+
+async def _list(
+    request: Request[Any, Any, Any],
+    room: Room,
+    q: str | None = None,
+    cursor: str | None = None,
+    refused: Refused | None = None,
+) -> Response[Any]:
+    found = await users.list_people.fn(room, cursor, SHOWN, q)
+    return await page(request, room, "users", "users.html", refused, q=q or "", cursor=cursor, people=found)
+
+
+@get("/users", include_in_schema=False)
+async def show_users(
+    request: Request[Any, Any, Any],
+    room: TheRoom,
+    q: Annotated[str | None, QueryParameter(required=False, max_length=200)] = None,
+    cursor: CursorText = None,
+) -> Response[Any]:
+    """People, newest first, or those whose name, address or external id begins so."""
+    return await _list(request, room, (q or "").strip() or None, cursor)
+
+
+@post("/users", include_in_schema=False)
+async def add_user(request: Request[Any, Any, Any], room: TheRoom) -> Response[Any]:
+    """What POST /admin/api/users does."""
+    values = await filled(request)
+
+    async def work() -> Any:
+        return await users.upsert_person.fn(request, room, read(users.PersonUpsert, stated(values, *NEW)))
+
+    told = await attempt(request, "person", values, work)
+    if isinstance(told, Refused):
+        return await _list(request, room, refused=told)
+    return done(f"{HOME}/{told['id']}", f"{told['first_name']} is saved.")
+
+
+async def person_page(
+    request: Request[Any, Any, Any], room: Room, ref: str, refused: Refused | None = None
+) -> Response[Any]:
+    """Everything about one person. Raises Problem 404."""
+    person = await users.show_person.fn(room, ref)
+    told = await why.why.fn(room, ref)
+    return await page(
+        request,
+        room,
+        "users",
+        "person.html",
+        refused,
+        person=person,
+        why=told,
+        user=person["external_id"] or str(person["id"]),
+        scores=(await scores.show_scores.fn(room, ref)).scores,
+        types=await type_choices(room),
+        channels=CHANNELS,
+        times=PREFERRED_TIMES,
+        home=f"{HOME}/{person['id']}",
+    )
+
+
+@get("/users/{ref:str}", include_in_schema=False)
+async def show_user(request: Request[Any, Any, Any], room: TheRoom, ref: FromPath[str]) -> Response[Any]:
+    """The page of a person."""
+    return await person_page(request, room, ref)
+
+
+@post("/users/{ref:str}/preferences", include_in_schema=False)
+async def set_preferences(request: Request[Any, Any, Any], room: TheRoom, ref: FromPath[str]) -> Response[Any]:
+    """What PATCH /admin/api/users/{ref} does with them; an empty field clears."""
+    values = await filled(request)
+
+    async def work() -> Any:
+        said = {name: values[name] or None for name in PREFERENCES if name in values}
+        return await users.change_person.fn(request, room, ref, read(users.PersonChange, said))
+
+    told = await attempt(request, "preferences", values, work)
+    if isinstance(told, Refused):
+        return await person_page(request, room, ref, told)
+    return done(f"{HOME}/{told['id']}", "Preferences saved.")
+
+
+@post("/users/{ref:str}/telegram-link", include_in_schema=False)
+async def link_chat(request: Request[Any, Any, Any], room: TheRoom, ref: FromPath[str]) -> Response[Any]:
+    """What POST /admin/api/users/{ref}/telegram-link does."""
+
+    async def work() -> Any:
+        return await telegram.make_link.fn(request, room, ref)
+
+    told = await attempt(request, "chat", await filled(request), work)
+    if isinstance(told, Refused):
+        return await person_page(request, room, ref, told)
+    # Shown once, on this page only: whoever has it gets this person's messages.
+    person = await users.show_person.fn(room, ref)
+    return await page(request, room, "users", "chat_link.html", person=person, link=told)
