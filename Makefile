@@ -9,7 +9,7 @@ CLEAN := env -u RESEND_API_KEY -u RESEND_API_KEY_FILE -u RESEND_API_URL -u RESEN
 WORKERS ?= 6
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down status test test-categories test-performance test-report faults check bench fmt
+.PHONY: help setup up down status test test-categories test-performance test-report walk-seed faults check bench docs fmt
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 26
@@ -46,6 +46,9 @@ test-report: setup ## every test, and a page by category: .report/index.html, .r
 	@$(CLEAN) $(BIN)/pytest -q -n $(WORKERS) --dist loadgroup -m "not faults" --junit-xml .report/junit.xml $(ARGS); \
 	 ended=$$?; $(BIN)/python -m tests.report .report && exit $$ended
 
+walk-seed: setup ## run each line of docs/seed.md against the instance that `make up` started
+	@$(BIN)/python -m tests.journeys.seed_walk
+
 faults: setup ## break everything, one thing after another, and count what was lost or sent twice
 	@$(CLEAN) $(BIN)/pytest -q -n 2 --dist loadgroup -m faults tests/faults $(wildcard tests/simulation)
 
@@ -58,6 +61,9 @@ check: setup ## lint, format, types, import rules, lock file
 
 bench: setup ## measure against a bare pipeline on the same machine
 	@$(CLEAN) $(BIN)/python -m bench
+
+docs: setup ## write the reference pages anew
+	@$(BIN)/python docs/generate.py
 
 fmt: setup ## format the code
 	@$(BIN)/ruff check --fix-only -q . ; $(BIN)/ruff format -q .

@@ -1,6 +1,8 @@
 """Documents that a test can hold to the code."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 from nurture_contracts.topology import CONSUMERS, MESSAGES
@@ -50,6 +52,13 @@ def test_service_cards_name_what_the_rooms_hear() -> None:
         for durable in re.findall(r'bus\.hear\("([\w-]+)"', wired):
             message = next(consumer.message for consumer in CONSUMERS if consumer.durable == durable)
             assert message.__name__ in card, f"{room} hears {message.__name__}; its card does not say so"
+
+
+def test_the_reference_is_what_the_code_says() -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "docs/generate.py", "--check"], text=True, capture_output=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 if __name__ == "__main__":

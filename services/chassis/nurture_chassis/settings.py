@@ -36,18 +36,31 @@ class ServiceSettings(msgspec.Struct, kw_only=True, frozen=True):
     """What every service is told. Times in seconds."""
 
     database_url: Secret
+    """PostgreSQL 15 or newer; `nurture up` takes the administrator's address, a service its own role's."""
     nats_url: str
+    """Servers of one NATS, separated by commas."""
     secret_key: Secret
+    """Links, tokens and the roles' passwords come from it; generated once for an embedded server."""
     environment: Literal["development", "production"] = "development"
+    """`production` refuses to start without keys, secrets and https."""
     public_url: str = "http://127.0.0.1:8001"
+    """Where people and providers reach the gateway."""
     publish_schema: str = "public"
+    """Where views and functions for others go."""
     database_pool_size: Annotated[int, msgspec.Meta(ge=2, le=200)] = 8
+    """Connections that one service process may hold."""
     nurture_clock: str = ""
+    """Business time that runs faster, as `nurture up --speed` writes it; empty is the time of now."""
     nurture_sandbox: bool = False
+    """Providers are the sandbox; pages and status lines say so."""
     nurture_http_host: str = "127.0.0.1"
+    """Where health, metrics and the gateway listen."""
     nurture_http_port: int = 0
+    """For health and metrics of one service; 0 is any that is free."""
     log_level: str = "info"
+    """`debug`, `info`, `warning` or `error`."""
     log_format: Literal["json", "text"] = "json"
+    """One JSON object a line, or text for people."""
 
     @property
     def mode(self) -> str:

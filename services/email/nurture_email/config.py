@@ -7,12 +7,19 @@ class Config(ServiceSettings, kw_only=True, frozen=True):
     """Rates in requests per second. `from_email` may be an address or `Name <address>`."""
 
     resend_api_key: Secret
+    """Resend's key; without it `nurture up` starts the sandbox."""
     resend_api_url: str = "https://api.resend.com"
+    """Resend, or what speaks its protocol."""
     from_email: str
+    """An address, or `Name <address>`, of a domain that Resend has verified."""
     resend_rate_limit: float = 2.0
+    """Requests per second, shared by all replicas; what Resend states itself wins."""
     email_concurrency: int = 8
+    """Requests that one process has under way at most."""
     email_max_attempts: int = 3
+    """How often one refusal that may pass is tried."""
     postal_address: str = ""
+    """In the foot of every email, where the law wants one."""
 
     def check(self) -> "Config":
         """Raises SettingsError for values that would fail only later, mail by mail."""

@@ -14,10 +14,15 @@ class Config(ServiceSettings, kw_only=True, frozen=True):
     """Settings of the gateway, beside those of every service."""
 
     admin_api_key: Secret
+    """Opens everything under `/admin`; generated once for a local instance."""
     resend_webhook_secret: Secret = Secret("")
+    """The signing secret of Resend's webhook, `whsec_…`; without it webhooks are refused."""
     telegram_webhook_secret: Secret = Secret("")
+    """Sent by Telegram with each update."""
     telegram_link_url: str = "https://t.me"
+    """Where deep links to the bot begin."""
     port: int = 8001
+    """Where the gateway listens."""
     admin_requests_per_minute: PerMinute = 60_000
     """By API key."""
     sign_in_attempts_per_minute: PerMinute = 30

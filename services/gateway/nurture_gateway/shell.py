@@ -25,7 +25,7 @@ class Shell:
     """The outermost layer of the gateway's application."""
 
     def __init__(self, inner: Asgi, public_url: str, opened: Callable[[], bool]) -> None:
-        self._inner = inner
+        self.inner = inner
         self._opened = opened
         self._headers = [
             (b"x-content-type-options", b"nosniff"),
@@ -40,7 +40,7 @@ class Shell:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
-            await self._inner(scope, receive, send)
+            await self.inner(scope, receive, send)
             return
         given = dict(scope["headers"])
         trace = follow(given.get(b"traceparent", b"").decode("latin-1"))
@@ -72,7 +72,7 @@ class Shell:
                 # Answered as GET; the server leaves the body out. Tracking links tell the two apart themselves, and a
                 # one-time link is not used up by a look at its head.
                 scope = {**scope, "method": "GET"}
-            await self._inner(scope, receive, sealed)
+            await self.inner(scope, receive, sealed)
             return
         extra = [(name.encode(), value.encode()) for name, value in problem.headers.items()]
         headers = [(b"content-type", b"application/problem+json"), *extra]

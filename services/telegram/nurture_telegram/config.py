@@ -16,12 +16,19 @@ class Config(ServiceSettings, kw_only=True, frozen=True):
     """
 
     telegram_bot_token: Secret = Secret("")
+    """As @BotFather gives it; without it the channel is off."""
     telegram_api_url: str = "https://api.telegram.org"
+    """The Bot API, or what speaks its protocol."""
     telegram_updates: Literal["poll", "webhook", "off"] = "poll"
+    """How people are heard: asked for, pushed to a webhook, or passed on by another bot (`off`)."""
     telegram_webhook_secret: Secret = Secret("")
+    """Known to Telegram, the gateway and this service only."""
     telegram_concurrency: int = 4
+    """Calls that one process has under way; a death leaves at most so many `unknown`."""
     telegram_rate_limit: float = 30.0
+    """Messages per second over all chats and replicas."""
     telegram_max_attempts: int = 3
+    """How often a step with `on_ambiguous = "retry"` is sent without knowing whether it arrived."""
 
     def check(self) -> "Config":
         """Raises SettingsError for values that would fail only later, message by message."""
