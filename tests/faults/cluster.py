@@ -4,8 +4,9 @@ import asyncio
 import re
 import shlex
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import httpx
 import nats
 from msgspec import json
 from nurture_contracts.topology import STREAMS
@@ -75,6 +76,11 @@ def _node(name: str, env: dict[str, str], argv: list[str], monitor: int) -> Chil
         ready=http_ok(monitor, "/healthz"),
         cwd=ROOT,
     )
+
+
+def jsz(monitor: int) -> dict[str, Any]:
+    """What a node says of its streams and consumers. Raises httpx.HTTPError."""
+    return httpx.get(f"http://127.0.0.1:{monitor}/jsz?streams=1&consumers=1&config=1", timeout=5).json()
 
 
 def lead(urls: str, node: str, within: float = 15) -> None:

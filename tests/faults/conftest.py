@@ -22,6 +22,7 @@ KINDS: dict[str, dict[str, Any]] = {
         "replicas": dict.fromkeys(ROOMS, 2),
         "env": {
             "sandbox": {"SANDBOX_RATE_LIMIT": str(EMAILS_A_SECOND)},
+            "email": {"RESEND_RATE_LIMIT": str(EMAILS_A_SECOND)},
             "telegram": {"TELEGRAM_RATE_LIMIT": str(CHATS_A_SECOND)},
         },
     },

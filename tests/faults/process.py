@@ -99,9 +99,18 @@ class Process:
 
     def end(self) -> None:
         """kill -9 for good."""
+        self.leave()
+        self.kill9()
+
+    def leave(self) -> None:
+        """From now on nobody starts it again when it ends."""
         with self._changed:
             self._kept = False
-        self.kill9()
+
+    def wait_gone(self, within: float = 20) -> None:
+        """Wait until it has ended and that is known here."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self.pid is None, within), f"{self.name} still runs"
 
     def term(self, within: float = 30) -> int:
         """The signal that stops it cleanly; it stays down. Returns the exit code."""

@@ -23,7 +23,8 @@ from nurture_local.processes import SERVERS, ChildSpec
 from nurture_local.verify import snapshot
 from nurture_local.verify.history import Snapshot
 
-from tests.faults import cluster
+from tests.faults import cluster, power
+from tests.faults.block_device import BlockDevice
 from tests.faults.database import Database
 from tests.faults.forkserver import Forks
 from tests.faults.haste import Haste
@@ -56,7 +57,8 @@ def eventually(ask: Callable[[], T], what: str | Callable[[], str], within: floa
 
 
 class Stand:
-    """`wires` are proxies by what they stand before: nats, postgres, provider."""
+    """`wires` are proxies by what they stand before: nats, postgres, provider. `disk`: where both servers keep what they
+    hold; the provider and its ledger are not of this machine."""
 
     def __init__(
         self,
@@ -68,10 +70,11 @@ class Stand:
         wires: tuple[str, ...] = (),
         env: Mapping[str, Mapping[str, str]] | None = None,
         clustered: bool = False,
+        disk: Path | None = None,
     ) -> None:
         self.folder = folder
         self.logs = folder / "logs"
-        self.data = DataDir(folder / "data")
+        self.data = DataDir((disk or folder) / "data")
         self.wires: dict[str, Proxy] = {}
         self.processes: dict[str, Process] = {}
         self.spoilt = False
@@ -97,7 +100,7 @@ class Stand:
         self.sandbox_url = f"http://127.0.0.1:{ports['sandbox']}"
         self.nats_url = self.plan.state.nats
         self.admin_url = self.plan.admin_url
-        self.ledger_path = self.data.path / "sandbox" / "ledger.sqlite3"
+        self.ledger_path = self.folder / "sandbox" / "ledger.sqlite3"
         servers = {"nats": ports.get("nats"), "postgres": ports["postgres"], "provider": ports["sandbox"]}
         for wire in self._wanted:
             self.wires[wire] = self._stack.enter_context(before(servers[wire]))
@@ -130,7 +133,7 @@ class Stand:
         if self._haste is not None and spec.argv[1:2] == ("-m",):
             env["FAULT_HASTE"] = msgspec.json.encode(self._haste).decode()
         if room == "sandbox":
-            env["SANDBOX_READING_SECONDS"] = "0.2"
+            env |= {"SANDBOX_DATA": str(self.ledger_path.parent.resolve()), "SANDBOX_READING_SECONDS": "0.2"}
         return msgspec.structs.replace(spec, env={**env, **self._env.get(room, {})})
 
     def _begin(self, processes: list[Process]) -> None:
@@ -166,6 +169,21 @@ class Stand:
     def services(self) -> list[Process]:
         return [one for one in self.processes.values() if one.room in ROOMS]
 
+    def off(self, *disks: BlockDevice) -> None:
+        """The power goes: services and servers stand still at one moment and are gone, and what `disks` had not synced."""
+        ours = [one for one in self.processes.values() if one.room != "sandbox"]
+        for process in ours:
+            process.leave()
+        power.cut([one.pid for one in ours if one.pid is not None], *disks)
+        for process in ours:
+            process.wait_gone()
+
+    def on(self) -> None:
+        """The power is back: everything starts at once, in no order."""
+        if self.plan.home:
+            postgres.prepare(self.plan.home, self.plan.postgres_password)
+        self._begin([one for one in self.processes.values() if one.room != "sandbox"])
+
     def all_ready(self, within: float = 60) -> None:
         """Wait until every service says so."""
         for process in self.services:
@@ -194,7 +212,7 @@ class Stand:
             consumer["name"]: {**consumer, "stream": stream["state"], "replicas": stream["config"]["num_replicas"]}
             for node, port in self.monitors.items()
             if not self._clustered or self.processes[node].pid is not None
-            for account in _jsz(port).get("account_details", [])
+            for account in cluster.jsz(port).get("account_details", [])
             for stream in account.get("stream_detail", [])
             for consumer in stream.get("consumer_detail", [])
             if not self._clustered or consumer.get("cluster", {}).get("leader") == node
@@ -262,10 +280,6 @@ select (select count(*) from controller.deliveries where unsettled) as deliverie
         union all select from email.outbox where published_at is null union all select from telegram.outbox where published_at is null
         union all select from scoring.outbox where published_at is null) as o) as letters
 """
-
-
-def _jsz(port: int) -> dict[str, Any]:
-    return httpx.get(f"http://127.0.0.1:{port}/jsz?streams=1&consumers=1&config=1", timeout=5).json()
 
 
 def _through(url: str, port: int) -> str:

@@ -1,13 +1,11 @@
-"""F3, F4, F5: clean stops under load, processes that stand still past their leases, limits that two replicas share."""
+"""F3, F4: clean stops under load, processes that stand still past their leases."""
 
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from nurture_local.verify.inputs import Rate
 
-from tests.faults.conftest import CHATS_A_SECOND, EMAILS_A_SECOND, Rows
+from tests.faults.conftest import Rows
 from tests.faults.process import Process
 from tests.faults.stand import QUICK, ROOMS, eventually
 
@@ -72,24 +70,3 @@ def test_processes_stand_still_past_their_leases(double: Rows) -> None:
         row.healed()
         stand.chaos()
         row.judge()
-
-
-def test_two_replicas_share_each_limit(double: Rows) -> None:
-    """Every window of a second, wherever it begins."""
-    with double("F5 two replicas under one limit") as row:
-        stand, clients = row.stand, row.clients
-        since = len(stand.messages())
-        people = clients.people(EMAILS_A_SECOND * 6, CHATS_A_SECOND * 4)
-        half = EMAILS_A_SECOND * 6
-        clients.start(people[half:])
-        # One by one, so that each is a request of its own.
-        threads = [threading.Thread(target=clients.start_one, args=(person,)) for person in people[:half]]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        row.note("two of each channel at the limit")
-        row.healed()
-        rates = {"email": Rate(per_second=EMAILS_A_SECOND), "telegram": Rate(per_second=CHATS_A_SECOND, per_chat=1)}
-        row.judge(unknown=0, rates=rates)
-        assert len(stand.messages()) - since == len(people)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 
+from nurture_local import durable
 from nurture_local.ports import LOOPBACK
 from nurture_local.probes import http_get
 from nurture_local.processes import ChildSpec, Stage
@@ -39,7 +40,8 @@ def spec(folder: Path, port: int, monitor: int) -> ChildSpec:
     """The server as a child; its configuration and store lie in `folder`, which is made when absent."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     settings = folder / "nats.conf"
-    settings.write_text(configuration(port, monitor, folder.resolve() / "store"), encoding="utf-8")
+    # Synced: of a file that a power cut has emptied the server makes its defaults, every interface and nothing kept.
+    durable.write(settings, configuration(port, monitor, folder.resolve() / "store").encode())
 
     async def ready() -> bool:
         try:
