@@ -20,8 +20,11 @@ from nurture_contracts.topology import MESSAGES
 from nurture_controller.advancing import Planner
 from nurture_controller.commands import Commands
 from nurture_controller.config import Config
+from nurture_controller.counting import Counting
 from nurture_controller.desks import Desks
+from nurture_controller.falling_back import FallbackPlanner
 from nurture_controller.installation import Installation
+from nurture_controller.ledger import Ledger
 from nurture_controller.library import Library
 from nurture_controller.operating import Operations
 from nurture_controller.requests import Requests
@@ -69,6 +72,8 @@ class Room:
         self.requests = Requests(self.outbox, library, clock, config, desks)
         self.commands = Commands(self.outbox, library)
         self.operations = Operations(self.outbox, clock, config, self.planner, self.requests)
+        self.ledger = Ledger(self.outbox, FallbackPlanner(library, clock, config, desks))
+        self.counting = Counting(database)
         self.library = library
         self.installation = Installation(database)
 

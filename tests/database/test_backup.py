@@ -89,6 +89,12 @@ def test_backup_wipe_restore_gives_the_same_rows_on_another_postgresql_and_back(
     assert _rows(cluster, lived) == before
     assert cluster.sql("select count(*) from users", url=role_url(lived, "nurture_gateway"))[0][0] == 3
     cluster.sql("select rotate_outbox()", url=role_url(lived, "nurture_controller"))
+    # Counters came back as they were, and count on.
+    counted = "select sum(planned)::int, sum(sent)::int from delivery_analytics"
+    (planned, sent), ours = tuple(cluster.sql(counted, url=lived)[0]), role_url(lived, "nurture_controller")
+    assert planned == 3
+    cluster.sql("update controller.deliveries set sent_at = now() where sent_at is null", url=ours)
+    assert tuple(cluster.sql(counted, url=lived)[0]) == (3, 3) != (planned, sent)
 
 
 def test_a_backup_is_of_one_moment(cluster: Cluster, lived: str, tmp_path: Path) -> None:

@@ -20,6 +20,9 @@ def test_the_page_names_every_column_and_no_other(play) -> None:
             "engagement_scores",
             "user_email_preferences",
             "message_requests",
+            "delivery_analytics",
+            "experiment_counts",
+            "score_days",
         }
         for view, columns in told.items():
             rows = await stand.admin.fetch(

@@ -9,6 +9,7 @@ from collections import Counter
 import pytest
 from nurture_local.sandbox.ledger import Due
 from nurture_local.sandbox.webhooks import Signer, payload
+from nurture_local.verify import checks
 
 from tests.faults.conftest import Rows
 from tests.faults.stand import Stand, eventually
@@ -54,7 +55,10 @@ def test_reports_come_three_times_shuffled_and_early(single: Rows) -> None:
         stand.chaos(reply_ms=0, webhooks="shuffle", telegram={"reply_ms": 0})
         row.healed()
         history = row.judge(unknown=0)
-        # Each of them counts once.
+        # Each of them counts once, also in the numbers that pages show.
+        counted = checks.c11_analytics(history)
+        assert counted.of and not counted.bad, counted.bad
+        row.note(f"{counted.of} counters, as the log has them", fault=False)
         new = {one.id for one in row.new(history)}
         kinds = Counter((one.delivery_id, one.kind) for one in history.events if one.delivery_id in new)
         assert max(count for (_, kind), count in kinds.items() if kind in ("delivered", "bounced", "complained")) == 1

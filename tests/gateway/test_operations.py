@@ -119,6 +119,21 @@ def test_analytics_count_each_fact_by_what_one_asks_them_by(gateway: Gateway) ->
         problem(gateway.http.get(f"/admin/api/email/stats?days={days}"), 400, "malformed_request")
 
 
+def test_analytics_show_scores_over_time(gateway: Gateway) -> None:
+    today = datetime.now(UTC).date()
+    for day in (today, today - timedelta(days=3)):
+        gateway.servers.sql(
+            "insert into scoring.score_days values ($1, 'overall', now(), 5, 31.256, 10, 30, 60, '{0,1,0,3,0,0,1,0,0,0}')"
+            " on conflict do nothing",
+            day,
+        )
+    shown = gateway.http.get("/admin/api/nurture/analytics?days=3").json()["scores"]
+    assert shown == [
+        {"day": today.isoformat(), "score_type": "overall", "people": 5, "mean": 31.26, "p10": 10.0, "median": 30.0, "p90": 60.0,
+         "buckets": [0, 1, 0, 3, 0, 0, 1, 0, 0, 0]}
+    ]  # fmt: skip
+
+
 def test_the_queue_and_the_metrics_show_what_waits_and_what_went_wrong(gateway: Gateway) -> None:
     person = gateway.person()
     before, metrics = gateway.http.get("/admin/api/email/queue").json(), gateway.http.get("/admin/api/metrics").json()

@@ -15,7 +15,7 @@ IDLE = {
     "outbox_sweep", "outbox_rotate", "outbox_waiting", "enrolments_next_due", "lease_take",
     "topology_noted", "topology_note_stream", "topology_note_consumers", "outbox_losses",
     "work_waiting", "next_work", "forget_keys", "forget_pages", "pace_state", "command_progress", "find_command",
-    "count_deliveries", "list_deliveries", "presence_note", "presence_forget",
+    "count_deliveries", "list_deliveries", "presence_note", "presence_forget", "analytics_fold",
 }  # fmt: skip
 """Questions that tickers ask on an idle system too, and those of this test itself."""
 

@@ -45,5 +45,9 @@ def test_everything_agrees_with_the_ledger_also_on_the_way(system: System) -> No
     assert set(found["sources"]) == {"rows", "claims", "provider ids", "events", "ledger", "bus"}
     assert {check: one["skipped"] for check, one in found.items() if check != "sources" and one["skipped"]} == {}
     assert found["C1"]["of"] >= PEOPLE and found["C4"]["of"] >= PEOPLE
+    counted = verified(system, "analytics")["C11"]
+    assert counted["of"] >= len(("planned", "sent", "delivered")) and any(
+        "delivered" in note for note in counted["notes"]
+    )
     shown = system.cli("verify", "duplicates").stdout
     assert f"✓ C1  duplicates   0 of {found['C1']['of']:,}" in shown

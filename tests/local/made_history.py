@@ -18,6 +18,7 @@ from nurture_local.verify.history import (
     Command,
     Consumer,
     Contact,
+    Counted,
     Credit,
     Delivery,
     Effect,
@@ -67,6 +68,7 @@ class Made:
         self.messages: list[BusMessage] = []
         self.effects: list[Effect] = []
         self.credits: list[Credit] = []
+        self.analytics: dict[Counted, dict[str, int]] = {}
         self.states: dict[tuple[UUID, str], tuple[float, float]] = {}
         self.means: dict[str, tuple[float, float]] = {}
 
@@ -233,7 +235,7 @@ class Made:
             telegram_pages=list(self.telegram_pages), telegram_claims=dict(self.telegram_claims), outbox=list(self.outbox),
             contacts=list(self.contacts), commands=dict(self.commands), answers=dict(self.answers),
             scores=Scores(states=dict(self.states), means=dict(self.means), credits=list(self.credits)),
-            counts=counts, ledger=list(self.effects), bus=self.bus(),
+            counts=counts, analytics=self.analytics, ledger=list(self.effects), bus=self.bus(),
         )  # fmt: skip
 
 
@@ -254,6 +256,14 @@ def good() -> Made:
     made.email(made.start(user), email, outcome="unknown")
     made.telegram(made.start(user), chat, outcome="unknown")
     skipped = made.planned(made.start(user), "email", "", decided="skip")
+    made.analytics = {
+        Counted(T0.date(), "onboarding", 1, None, "email"): {
+            "planned": 6, "sent": 2, "delivered": 2, "clicked": 1, "failed": 1, "suppressed": 2, "unknown": 1,
+        },
+        Counted(T0.date(), "onboarding", 1, None, "telegram"): {
+            "planned": 3, "sent": 2, "delivered": 2, "clicked": 1, "unknown": 1, "fallbacks": 1, "fallback_saves": 1,
+        },
+    }  # fmt: skip
     skipped.suppressed_at, skipped.status, skipped.failure_reason = (
         skipped.created_at,
         "suppressed",

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from nurture_controller import folding
 from nurture_local.verify import checks
+from nurture_local.verify.analytics import recounted
 from nurture_local.verify.fold import fold
-from nurture_local.verify.history import DeadLetter, Delivery, Event, Occasion, Snapshot
+from nurture_local.verify.history import Counted, DeadLetter, Delivery, Event, Occasion, Snapshot
 from nurture_local.verify.log import EventLog
 from nurture_local.verify.scores import credit, sums
 from nurture_scoring import credits as theirs
@@ -287,11 +288,56 @@ def ledger_short(history: Snapshot) -> tuple[Snapshot, str]:
     return replace(history, ledger=history.ledger[1:]), "email"
 
 
+def counter_moved_twice(history: Snapshot) -> tuple[Snapshot, str]:
+    """A report that came again moved a counter again."""
+    key = Counted(T0.date(), "onboarding", 1, None, "email")
+    counters = history.analytics[key]
+    return replace(
+        history, analytics={**history.analytics, key: {**counters, "clicked": 2}}
+    ), "2026-01-01 onboarding/1 email clicked"
+
+
+def never_counted(history: Snapshot) -> tuple[Snapshot, str]:
+    counted = {key: counters for key, counters in history.analytics.items() if key.channel == "email"}
+    return replace(history, analytics=counted), "2026-01-01 onboarding/1 telegram fallback_saves"
+
+
+def counted_elsewhere(history: Snapshot) -> tuple[Snapshot, str]:
+    """The delivery belonged to an arm of a test, and its counters do not."""
+    one = one_of(history, "telegram", "unknown")
+    deliveries = {**history.deliveries, one.id: replace(one, variant="b")}
+    return replace(history, deliveries=deliveries), "2026-01-01 onboarding/1/b telegram unknown"
+
+
 @pytest.mark.parametrize(
-    ("break_it", "why"), [(view_wrong, "the view delivery_counts has 1"), (ledger_short, "the ledger has 1")]
+    ("break_it", "why"),
+    [
+        (view_wrong, "the view delivery_counts has 1"),
+        (ledger_short, "the ledger has 1"),
+        (counter_moved_twice, "it is counted 2 times, and the log says 1"),
+    ],
 )
 def test_c11_finds(break_it: Broken, why: str) -> None:
     planted(break_it, checks.c11_counts, why)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "why"),
+    [
+        (counter_moved_twice, "it is counted 2 times, and the log says 1"),
+        (never_counted, "it is counted 0 times, and the log says 1"),
+        (counted_elsewhere, "it is counted 0 times, and the log says 1"),
+    ],
+)
+def test_c11_of_the_counters_finds(break_it: Broken, why: str) -> None:
+    planted(break_it, checks.c11_analytics, why)
+
+
+def test_counters_are_those_of_the_log_in_any_order_and_number() -> None:
+    history = good().snapshot()
+    mixed = [*history.events, *history.events]
+    random.Random(3).shuffle(mixed)
+    assert recounted(replace(history, events=mixed)) == history.analytics
 
 
 def test_c11_holds_the_rest_summary_against_the_rows() -> None:

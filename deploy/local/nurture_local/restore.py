@@ -26,6 +26,12 @@ join pg_class t on t.oid = c.conrelid join pg_namespace n on n.oid = t.relnamesp
 join pg_class p on p.oid = c.confrelid join pg_namespace m on m.oid = p.relnamespace
 where c.contype = 'f' and n.nspname = any($1)
 """
+# What counts rows as they come is among what is put back.
+_TRIGGERED = """
+select distinct format('%I.%I', n.nspname, c.relname) as place
+from pg_trigger t join pg_class c on c.oid = t.tgrelid join pg_namespace n on n.oid = c.relnamespace
+where n.nspname = any($1) and not t.tgisinternal and t.tgparentid = 0
+"""
 # Somebody's own views on our tables would go with them.
 _DEPENDENTS = """
 select distinct format('%I.%I', vn.nspname, v.relname) as name
@@ -156,6 +162,9 @@ async def _put_back(
         return
     # A migration may have filled a table: what counts is what the backup holds.
     await connection.execute(f"truncate {', '.join(sorted(there))}")
+    triggered = [row["place"] for row in await connection.fetch(_TRIGGERED, [room.name for room in found])]
+    for place in triggered:
+        await connection.execute(f"alter table {place} disable trigger user")
     for table in _parents_first(manifest.tables, await connection.fetch(_REFERENCES, [room.name for room in found])):
         with archive.open(table.entry) as entry:
 
@@ -169,6 +178,8 @@ async def _put_back(
         rows = await connection.fetchval(f"select count(*) from {table.place}")  # noqa: S608 - quoted names
         if rows != table.rows:
             raise BackupFailed(f"{table.place} has {rows} rows after the restore; the backup had {table.rows}")
+    for place in triggered:
+        await connection.execute(f"alter table {place} enable trigger user")
 
 
 def _parents_first(tables: tuple[Table, ...], references: list[asyncpg.Record]) -> list[Table]:

@@ -4,7 +4,7 @@ from nurture_chassis.restored import RestoreGuard
 from nurture_chassis.service import Service
 from nurture_chassis.settings import load
 
-from nurture_controller import keeping
+from nurture_controller import counting, keeping
 from nurture_controller.advancing import Planner
 from nurture_controller.commands import Commands
 from nurture_controller.config import Config
@@ -56,5 +56,6 @@ def build() -> Service:
     starter.wake_jobs = service.tick("start-jobs", starter.work, every=2.0).wake
     service.tick("planning", guard.before(planner.tick), every=1.0)
     service.tick("requests", guard.before(requests.tick), every=1.0)
+    service.tick("analytics", counting.Counting(service.database).tick, every=counting.SECONDS)
     service.bus.on_reconnect.append(service.tick("topology", keeper.tick, every=keeping.SECONDS).wake)
     return service

@@ -66,6 +66,19 @@ class OfDay(Counts, kw_only=True):
     day: date
 
 
+class ScoreDay(Struct, kw_only=True):
+    """How the scores of one kind were spread on a day, in UTC. `buckets` count those from 0, 10, … 90 on."""
+
+    day: date
+    score_type: str
+    people: int
+    mean: float
+    p10: float
+    median: float
+    p90: float
+    buckets: list[int]
+
+
 class Rates(Struct, kw_only=True):
     """Parts of one, null where there is nothing to divide by. Bounces and deliveries are parts of what was sent, opens and
     clicks of what was delivered, failures of what was planned."""
@@ -78,7 +91,8 @@ class Rates(Struct, kw_only=True):
 
 
 class Analytics(Struct, kw_only=True):
-    """What became of the messages planned in the last `days` days, today included, by what one may ask them by."""
+    """What became of the messages planned in the last `days` days, today included, by what one may ask them by; and how
+    scores were spread on these days, where anybody had one."""
 
     days: int
     since: datetime
@@ -90,6 +104,7 @@ class Analytics(Struct, kw_only=True):
     by_variant: list[OfVariant]
     by_channel: list[OfChannel]
     by_day: list[OfDay]
+    scores: list[ScoreDay]
 
 
 class Queue(Struct, kw_only=True):
@@ -135,7 +150,7 @@ class Metrics(Struct, kw_only=True):
 
 
 async def analytics(rows: Rows, days: int, now: datetime) -> Analytics:
-    """Counts of the last `days` days by sequence, step, variant, channel and day. One statement. Raises Problem 400."""
+    """Counts of the last `days` days by sequence, step, variant, channel and day, and scores. Raises Problem 400."""
     since = _since(days, now)
     found = await _grouped(rows, since, now, None)
     totals = found.get("total", [Counts()])[0]
@@ -150,6 +165,10 @@ async def analytics(rows: Rows, days: int, now: datetime) -> Analytics:
         by_variant=found.get("variant", []),
         by_channel=found.get("channel", []),
         by_day=_every_day(found.get("day", []), since, days),
+        scores=[
+            ScoreDay(**dict(row.items()))
+            for row in await rows.fetch("score_days", since.date(), now.astimezone(UTC).date())
+        ],
     )
 
 
@@ -235,11 +254,11 @@ def _since(days: int, now: datetime) -> datetime:
 
 async def _grouped(rows: Rows, since: datetime, until: datetime, channel: str | None) -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = {}
-    for row in await rows.fetch("analytics", since, until, channel):
+    for row in await rows.fetch("analytics", since.date(), until.astimezone(UTC).date(), channel):
         kind, names = _GROUPS[row["place"]]
         if kind is OfVariant and row["variant"] is None:
             continue
-        values = {name: row[name] for name in names + FACTS}
+        values: dict[str, Any] = {name: row[name] for name in names} | {name: row[name] or 0 for name in FACTS}
         found.setdefault(_NAMES[kind], []).append(kind(**values))
     return found
 

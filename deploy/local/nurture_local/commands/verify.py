@@ -1,4 +1,4 @@
-"""verify duplicates, lost, all: whether the record, the bus and the sandbox's ledger agree."""
+"""verify duplicates, lost, analytics, all: whether the record, the bus and the sandbox's ledger agree."""
 
 import asyncio
 import json
@@ -33,6 +33,14 @@ def lost(*, output: Output = "table", data_dir: Where = None) -> int:
     from nurture_local.verify import examine
 
     return _told(data_dir, output, examine.lost)
+
+
+@verify.command
+def analytics(*, output: Output = "table", data_dir: Where = None) -> int:
+    """Every number of analytics, counted once more from the log of events. Prints `0 of N`, or each counter that differs."""
+    from nurture_local.verify import examine
+
+    return _told(data_dir, output, examine.analytics)
 
 
 @verify.command(name="all")

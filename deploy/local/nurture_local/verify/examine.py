@@ -31,6 +31,11 @@ async def lost(place: Place) -> Examined:
     return await _twice(place, lambda history: [checks.c2_loss(history), checks.c3_truth(history)])
 
 
+async def analytics(place: Place) -> Examined:
+    """C11 of the counters: every number of analytics counted once more from the log."""
+    return await _twice(place, lambda history: [checks.c11_analytics(history)])
+
+
 async def everything(place: Place, rest: Callable[[], dict[str, int] | None] = lambda: None) -> Examined:
     """All checks that can be asked of a live installation. `rest` gives the summary of the REST API, if there is one."""
     summary = await asyncio.to_thread(rest)

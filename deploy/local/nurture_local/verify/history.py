@@ -2,7 +2,8 @@
 of machines (leases, claims, the ledger's `real_at`) are real ones."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from msgspec import Struct
@@ -46,6 +47,7 @@ class Delivery(Struct, kw_only=True, gc=False):
     attempts: int = 0
     status: str = PENDING
     fallback_of: UUID | None = None
+    variant: str | None = None
     content_sha256: str = ""
     decided: str = "send"
     on_ambiguous: str = "hold"
@@ -288,6 +290,16 @@ class Scores(Struct, frozen=True, kw_only=True):
     occasions: Sequence[Occasion] = ()
 
 
+class Counted(NamedTuple):
+    """What counters are kept by; `day` in UTC, the one on which deliveries were planned."""
+
+    day: date
+    sequence_type: str
+    step: int
+    variant: str | None
+    channel: str
+
+
 class Effect(Struct, frozen=True, kw_only=True, gc=False):
     """A message that a sandbox provider took. `at` is business time, `real_at` Unix seconds. For emails `key` is the claim's
     id; `delivery_id` is None for an answer in a chat, or where the message carried no link of ours."""
@@ -378,6 +390,7 @@ class Snapshot(Struct, kw_only=True):
     scores: Scores = Scores()
     tests: frozenset[UUID] = frozenset()
     counts: Mapping[str, int] = {}
+    analytics: Mapping[Counted, Mapping[str, int]] = {}
     pace: Mapping[str, float] = {}
     parked: Mapping[str, str] = {}
     held: str | None = None

@@ -3,17 +3,18 @@
 from collections import Counter
 from collections.abc import Mapping
 
-from nurture_local.verify import ties
+from nurture_local.verify import analytics, ties
 from nurture_local.verify.history import KINDS, PENDING, Delivery, Snapshot
 from nurture_local.verify.verdict import Bad, Verdict
 
 
 def c11_counts(history: Snapshot, *, rest: Mapping[str, int] | None = None) -> Verdict:
-    """Views, rows, ledger and, if given, the REST summary count the same."""
+    """Views, rows, the counters of analytics, the log, the ledger and, if given, the REST summary count the same."""
     rows = Counter(_status(one) for one in history.deliveries.values())
     bad = _differ("the view delivery_counts", history.counts, rows)
     if rest is not None:
         bad += _differ("the REST summary", rest, rows)
+    bad += analytics.differences(history)
     notes = [", ".join(f"{status} {count:,}" for status, count in sorted(rows.items()))] if rows else []
     if history.ledger is not None:
         bad += _against_ledger(history)

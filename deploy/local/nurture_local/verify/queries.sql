@@ -9,7 +9,7 @@ select clock_timestamp() as at, exists (select from pg_class c join pg_namespace
 -- Facts, and what was frozen with them; of the words only their hash.
 select d.id, d.enrolment_id, d.user_id, d.sequence_type, d.step, d.channel, d.round, d.scheduled_at, d.created_at,
     d.complained_at, d.bounced_at, d.clicked_at, d.opened_at, d.delivered_at, d.sent_at, d.failed_at, d.suppressed_at,
-    d.cancelled_at, d.expired_at, d.unknown_at, d.failure_reason, d.provider_id, d.attempts, d.status, d.fallback_of,
+    d.cancelled_at, d.expired_at, d.unknown_at, d.failure_reason, d.provider_id, d.attempts, d.status, d.fallback_of, d.variant,
     coalesce(c.address, '') as address, coalesce(c.expires_at, 'infinity') as expires_at, c.decision->>'decision' as decided,
     coalesce(c.decision ? 'resend_of', false) as by_operator,
     left(encode(sha256(convert_to(concat_ws(E'\x1f', c.subject, c.body, c.params), 'UTF8')), 'hex'), 32) as content
@@ -85,6 +85,10 @@ select id from gateway.test_messages
 -- name: counts
 -- As operators see them.
 select status, sum(deliveries)::bigint as deliveries from {publish}.delivery_counts group by status
+
+-- name: analytics
+-- As every page shows them.
+select * from {publish}.delivery_analytics
 
 -- name: dead_letters
 select room, id, durable, reason, at, payload, replayed_at from {publish}.dead_letters

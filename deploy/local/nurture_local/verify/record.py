@@ -15,6 +15,7 @@ from nurture_local.verify.history import (
     ChatRefusal,
     Command,
     Contact,
+    Counted,
     Credit,
     DeadLetter,
     Delivery,
@@ -122,6 +123,7 @@ class _Reader:
             scores=await self._scores(),
             tests=frozenset([id for (id,) in await self._all("tests", tuple)]),
             counts={status: int(count) for status, count in await self._all("counts", tuple)},
+            analytics=dict(await self._all("analytics", self._counters)),
             refilling=frozenset([room for (room,) in await self._all("refilling", tuple)]),
             **await self._pace(),
         )
@@ -165,6 +167,10 @@ class _Reader:
         ended = _results.decode(values["results"])
         values["results"] = {self._one(member): one for member, one in ended.items()}
         return EmailClaim(**values)
+
+    def _counters(self, row: asyncpg.Record) -> tuple[Counted, dict[str, int]]:
+        values = dict(row.items())
+        return Counted(**{name: values.pop(name) for name in Counted._fields}), values
 
     async def _log(self) -> EventLog:
         log = EventLog()

@@ -133,6 +133,32 @@ select id, enrolment_id, user_id, sequence_type, step::int as step, channel, rou
 from controller.deliveries;
 grant select on {publish}.delivery_facts to nurture_gateway;
 
+-- What became of messages, by the day they were planned (UTC), sequence, step, variant and channel: a message counts for every fact
+-- that it has. `fallbacks` were second tries on the other channel, `fallback_saves` those of them that arrived.
+create or replace view {publish}.delivery_analytics as
+select day, sequence_type, step::int as step, nullif(variant, '') as variant, channel,
+    sum(planned)::bigint as planned, sum(sent)::bigint as sent, sum(delivered)::bigint as delivered,
+    sum(opened)::bigint as opened, sum(clicked)::bigint as clicked, sum(bounced)::bigint as bounced,
+    sum(complained)::bigint as complained, sum(failed)::bigint as failed, sum(suppressed)::bigint as suppressed,
+    sum(cancelled)::bigint as cancelled, sum(expired)::bigint as expired, sum(unknown)::bigint as unknown,
+    sum(fallbacks)::bigint as fallbacks, sum(fallback_saves)::bigint as fallback_saves
+from (select * from controller.analytics_counts union all select * from controller.analytics_changes) c
+group by c.day, c.sequence_type, c.step, c.variant, c.channel;
+grant select on {publish}.delivery_analytics to nurture_gateway;
+
+-- The arms of experiments since they began: how many each was planned for (`assigned`; a second try on the other channel is the same
+-- assignment), and what came of it. Rates are parts of one: bounces of what was sent, opens and clicks of what was delivered.
+create or replace view {publish}.experiment_counts as
+select sequence_type, step, variant, min(day) as since, max(day) as until,
+       sum(planned - fallbacks)::bigint as assigned, sum(sent)::bigint as sent, sum(delivered)::bigint as delivered,
+       sum(opened)::bigint as opened, sum(clicked)::bigint as clicked, sum(bounced)::bigint as bounced,
+       sum(complained)::bigint as complained,
+       round(sum(opened) / nullif(sum(delivered), 0), 4) as open_rate,
+       round(sum(clicked) / nullif(sum(delivered), 0), 4) as click_rate,
+       round(sum(bounced) / nullif(sum(sent), 0), 4) as bounce_rate
+from {publish}.delivery_analytics where variant is not null group by 1, 2, 3;
+grant select on {publish}.experiment_counts to nurture_gateway;
+
 create or replace view {publish}.delivery_counts as
 select sequence_type, step::int as step, channel, status, count(*) as deliveries,
        count(*) filter (where possible_duplicate) as possible_duplicates

@@ -420,19 +420,22 @@ order by k.place
 -- ── numbers ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 -- name: analytics
--- Messages planned from $1 to $2, by everything that one asks them by, in one reading. Days are in UTC.
+-- Messages planned on the days $1 to $2, by everything that one asks them by, in one reading of what the controller counts.
 select grouping(sequence_type, step, variant, channel, day) as place, sequence_type, step, variant, channel, day,
-    count(*) as planned, count(sent_at) as sent, count(delivered_at) as delivered, count(opened_at) as opened,
-    count(clicked_at) as clicked, count(bounced_at) as bounced, count(complained_at) as complained, count(failed_at) as failed,
-    count(suppressed_at) as suppressed, count(cancelled_at) as cancelled, count(expired_at) as expired,
-    count(unknown_at) as unknown, count(fallback_of) as fallbacks,
-    count(*) filter (where fallback_of is not null and coalesce(delivered_at, opened_at, clicked_at) is not null) as fallback_saves
-from (
-    select *, (created_at at time zone 'UTC')::date as day from {publish}.delivery_facts
-    where created_at >= $1 and created_at <= $2 and ($3::text is null or channel = $3)
-) d
+    sum(planned)::bigint as planned, sum(sent)::bigint as sent, sum(delivered)::bigint as delivered,
+    sum(opened)::bigint as opened, sum(clicked)::bigint as clicked, sum(bounced)::bigint as bounced,
+    sum(complained)::bigint as complained, sum(failed)::bigint as failed, sum(suppressed)::bigint as suppressed,
+    sum(cancelled)::bigint as cancelled, sum(expired)::bigint as expired, sum(unknown)::bigint as unknown,
+    sum(fallbacks)::bigint as fallbacks, sum(fallback_saves)::bigint as fallback_saves
+from {publish}.delivery_analytics
+where day >= $1 and day <= $2 and ($3::text is null or channel = $3)
 group by grouping sets ((), (sequence_type), (sequence_type, step), (sequence_type, step, variant), (channel), (day))
 order by place, sequence_type, step, variant, channel, day
+
+-- name: score_days
+-- How scores were spread on the days $1 to $2.
+select day, score_type, people, mean::float8, p10::float8, median::float8, p90::float8, buckets
+from {publish}.score_days where day >= $1 and day <= $2 order by day, score_type
 
 -- name: list_queues
 -- What each channel has before it, and whether it is parked.

@@ -18,10 +18,11 @@ returns numeric(5,2) language sql immutable parallel safe as $$
             + 4 * {publish}.engagement_weight_at(at) * {publish}.engagement_mean_at(mean_r, mean_n, at))
         / (greatest(0, coalesce(n, 0)) + 4 * {publish}.engagement_weight_at(at)))::numeric, 2)
 $$;
-grant execute on function {publish}.engagement_weight_at(timestamptz) to nurture_gateway, nurture_controller;
-grant execute on function {publish}.engagement_mean_at(float8, float8, timestamptz) to nurture_gateway, nurture_controller;
+grant execute on function {publish}.engagement_weight_at(timestamptz) to nurture_gateway, nurture_controller, nurture_scoring;
+grant execute on function {publish}.engagement_mean_at(float8, float8, timestamptz)
+    to nurture_gateway, nurture_controller, nurture_scoring;
 grant execute on function {publish}.engagement_score_at(float8, float8, float8, float8, timestamptz)
-    to nurture_gateway, nurture_controller;
+    to nurture_gateway, nurture_controller, nurture_scoring;
 
 -- R and N by person and kind. `blocked` is what the gateway knows of the address and the person's word; a blocked channel
 -- answers nothing any more. `overall` is blocked when somebody said no and no channel is left. Contacts are looked up one
@@ -128,4 +129,12 @@ select event_id, user_id, event, at from scoring.external_events;
 
 grant select on {publish}.engagement_states, {publish}.engagement_means, {publish}.engagement_details
     to nurture_gateway, nurture_controller;
+grant select on {publish}.engagement_states, {publish}.engagement_means to nurture_scoring;
 grant select on {publish}.engagement_events to nurture_gateway;
+
+-- Scores over time: how those of a kind were spread on a day (UTC), as of the last look of that day.
+create or replace view {publish}.score_days as
+select day, kind as score_type, people, round(mean::numeric, 2) as mean, round(p10::numeric, 2) as p10,
+    round(median::numeric, 2) as median, round(p90::numeric, 2) as p90, buckets, at
+from scoring.score_days;
+grant select on {publish}.score_days to nurture_gateway;

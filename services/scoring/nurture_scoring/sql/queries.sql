@@ -96,3 +96,25 @@ on conflict do nothing returning event_id
 insert into dead_letters as d (id, durable, subject, payload, headers, reason)
 select w.id, $1, $2, w.payload, $3, w.reason from unnest($4::uuid[], $5::bytea[], $6::text[]) as w(id, payload, reason)
 on conflict (id) do update set replayed_at = null, at = now(), reason = excluded.reason where d.replayed_at is not null
+
+-- name: keep_day
+-- The scores of everybody of whom something is known, as of $1, in one reading. Whoever looks later on a day has the last word.
+insert into score_days as d (day, kind, at, people, mean, p10, median, p90, buckets)
+select ($1::timestamptz at time zone 'UTC')::date, kind, $1, count(*), avg(score),
+    percentile_cont(0.1) within group (order by score), percentile_cont(0.5) within group (order by score),
+    percentile_cont(0.9) within group (order by score), array[
+        count(*) filter (where tenth = 0), count(*) filter (where tenth = 1), count(*) filter (where tenth = 2),
+        count(*) filter (where tenth = 3), count(*) filter (where tenth = 4), count(*) filter (where tenth = 5),
+        count(*) filter (where tenth = 6), count(*) filter (where tenth = 7), count(*) filter (where tenth = 8),
+        count(*) filter (where tenth = 9)]
+from (
+    select kind, score, least(floor(score / 10), 9) as tenth from (
+        select g.kind, case when g.blocked then 0
+            else {publish}.engagement_score_at(g.r, g.n, m.r, m.n, $1)::float8 end as score
+        from {publish}.engagement_states g join {publish}.engagement_means m on m.kind = g.kind where g.n > 0 or g.r > 0
+    ) scored
+) s
+group by kind
+on conflict (day, kind) do update set at = excluded.at, people = excluded.people, mean = excluded.mean, p10 = excluded.p10,
+    median = excluded.median, p90 = excluded.p90, buckets = excluded.buckets
+where excluded.at >= d.at
