@@ -93,6 +93,7 @@ CATEGORIES = {
             "gateway/test_faults.py",
             "gateway/test_hostile_input.py",
             "gateway/test_limits.py",
+            "gateway/test_openapi_contract.py",
             "chassis/test_bus_faults.py",
             "email/test_email_retrying.py",
             "email/test_email_verdicts.py",

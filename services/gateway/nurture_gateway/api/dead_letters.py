@@ -11,7 +11,7 @@ from nurture_chassis.outbox import Saying
 from nurture_contracts.commands import REPLAY
 
 from nurture_gateway.api.access import TheRoom
-from nurture_gateway.api.described import CursorText, IdempotencyKey, Limit, made, problems
+from nurture_gateway.api.described import CursorText, IdempotencyKey, Limit, made, problems, refusals
 from nurture_gateway.cursors import Cursor
 from nurture_gateway.idempotency import Answer, answer, once
 from nurture_gateway.paging import page, start_of
@@ -68,7 +68,7 @@ async def list_dead_letters(
     tags=["Health"],
     summary="Replay a dead letter",
     status_code=202,
-    responses={202: made(Replayed, "On its way"), **problems(404)},
+    responses={202: made(Replayed, "On its way"), **refusals(404)},
 )
 async def replay_dead_letter(
     request: Request[Any, Any, Any], room: TheRoom, letter_id: FromPath[UUID], idempotency_key: IdempotencyKey = None

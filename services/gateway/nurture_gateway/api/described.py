@@ -53,6 +53,11 @@ def problems(*statuses: int, guarded: bool = True) -> dict[int, ResponseSpec]:
     return {status: _problem(status) for status in sorted(every)}
 
 
+def refusals(*statuses: int) -> dict[int, ResponseSpec]:
+    """The same for a path that takes a body and an Idempotency-Key: either may be unusable."""
+    return problems(*statuses, 413, 422)
+
+
 def _problem(status: int) -> ResponseSpec:
     code, kind = next(((code, kind) for code, kind in KINDS.items() if kind.status == status), ("refused", None))
     value = {

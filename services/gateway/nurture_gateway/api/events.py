@@ -15,7 +15,7 @@ from nurture_contracts.commands import ExternalEvent, RecordEvents
 from nurture_contracts.ids import derived, uuid7
 
 from nurture_gateway.api.access import TheRoom
-from nurture_gateway.api.described import IdempotencyKey, made, problems
+from nurture_gateway.api.described import IdempotencyKey, made, refusals
 from nurture_gateway.api.nurture import Ref
 from nurture_gateway.idempotency import Answer, answer, once
 from nurture_gateway.problems import Problem, field_errors
@@ -91,7 +91,7 @@ _MANY = {"events": [_ONE, {"user": "customer-18", "event": "commitment_made", "e
             "Stored, each with its result",
             {"results": [{"index": 0, "status": "accepted", "event_id": "0198b2f4-6c00-7000-8000-000000000001"}]},
         ),
-        **problems(404, 413, 422),
+        **refusals(404),
     },
 )
 async def take_events(

@@ -12,7 +12,7 @@ from nurture_chassis.outbox import Saying
 from nurture_contracts.commands import PauseSequence
 
 from nurture_gateway.api.access import TheRoom
-from nurture_gateway.api.described import IdempotencyKey, made, problems
+from nurture_gateway.api.described import IdempotencyKey, made, problems, refusals
 from nurture_gateway.api.nurture import Accepted, Type
 from nurture_gateway.commands import Draft, submit
 from nurture_gateway.problems import field_errors
@@ -58,8 +58,8 @@ _HOLD = {"sequence_type": "*", "reason": "paused", "at": "2026-01-05T09:00:00Z"}
 _PAUSED = {"command_id": _ID, "type": "*", "enrolments": 940, "holds": [_HOLD], "paused": True}
 _RESUMED = {"command_id": _ID, "type": "*", "enrolments": 940, "holds": [], "paused": False}
 _LATER = made(Accepted, "The controller is away; see the status URL")
-PAUSED = {200: made(Held, "Done", _PAUSED), 202: _LATER, **problems(404, 422)}
-RESUMED = {200: made(Held, "Done", _RESUMED), 202: _LATER, **problems(404, 409, 422)}
+PAUSED = {200: made(Held, "Done", _PAUSED), 202: _LATER, **refusals(404)}
+RESUMED = {200: made(Held, "Done", _RESUMED), 202: _LATER, **refusals(404, 409)}
 _PAUSE_EXAMPLES = [
     Example(summary="Everything", value={}),
     Example(summary="One sequence", value={"sequence_type": "onboarding"}),

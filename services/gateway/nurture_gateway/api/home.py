@@ -4,13 +4,28 @@ from importlib.metadata import version
 from typing import Any
 
 from litestar import Request, Response, get
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath
 from litestar.response import Redirect
+from msgspec import Struct
 
 from nurture_gateway.api.access import TheRoom
+from nurture_gateway.api.described import made, problems
 from nurture_gateway.html import ASSETS, STATIC
 from nurture_gateway.problems import Problem
 from nurture_gateway.room import Room
+
+
+class Health(Struct):
+    """Whether the gateway works, and whether mails are real. `problems` are in words."""
+
+    status: str
+    service: str
+    version: str
+    email: str
+    environment: str
+    services: dict[str, str]
+    problems: list[str]
 
 
 def health(room: Room) -> dict[str, Any]:
@@ -27,7 +42,18 @@ def health(room: Room) -> dict[str, Any]:
     }
 
 
-@get("/", tags=["Health"], summary="Health", security=[], sync_to_thread=False)
+@get(
+    "/",
+    tags=["Health"],
+    summary="Health",
+    security=[],
+    sync_to_thread=False,
+    responses={
+        200: made(Health, "Whether it works"),
+        302: ResponseSpec(None, description="A browser is sent to the dashboard", generate_examples=False),
+        **problems(guarded=False),
+    },
+)
 def home(request: Request[Any, Any, Any], room: TheRoom) -> Response[Any]:
     """Health as JSON; a browser is sent to the dashboard."""
     if "text/html" in request.headers.get("accept", ""):

@@ -8,7 +8,7 @@ from msgspec import Struct
 from nurture_chassis.outbox import Saying
 
 from nurture_gateway.api.access import TheRoom
-from nurture_gateway.api.described import IdempotencyKey, made, problems, raw_body
+from nurture_gateway.api.described import IdempotencyKey, made, raw_body, refusals
 from nurture_gateway.idempotency import Answer, answer, once
 from nurture_gateway.people import Clash
 from nurture_gateway.people_csv import Rejected, Row, Unreadable, chunks, decode, read
@@ -55,7 +55,7 @@ _CSV = "external_id,first_name,email,timezone,attr.plan\ncustomer-17,Ada,ada@exa
             "Imported",
             {"created": 1, "updated": 0, "unchanged": 0, "rejected": [{"line": 3, "reason": "email: …"}]},
         ),
-        **problems(413, 415, 422),
+        **refusals(415),
     },
 )
 async def import_people(

@@ -14,7 +14,7 @@ from nurture_chassis.outbox import Saying
 from nurture_contracts.commands import CancelEnrolments, StartSequences
 
 from nurture_gateway.api.access import TheRoom
-from nurture_gateway.api.described import Count, CursorText, IdempotencyKey, Limit, made, problems
+from nurture_gateway.api.described import Count, CursorText, IdempotencyKey, Limit, made, problems, refusals
 from nurture_gateway.commands import Draft, refusal, submit
 from nurture_gateway.cursors import NEWEST, Cursor
 from nurture_gateway.paging import page, start_of
@@ -117,7 +117,7 @@ _ENROLLED = {
     responses={
         201: made(Enrolled, "Started", _ENROLLED),
         202: made(Accepted, "Stored, will be done", _ACCEPTED),
-        **problems(404, 409, 422),
+        **refusals(404, 409),
     },
 )
 async def trigger(
@@ -218,7 +218,7 @@ def _nobody(ref: str) -> Problem:
     responses={
         200: made(Cancelled, "Ended", {"command_id": _ID, "cancelled": 1}),
         202: made(Accepted, "Stored, will be done", _ACCEPTED),
-        **problems(404, 422),
+        **refusals(404),
     },
 )
 async def cancel(

@@ -12,7 +12,7 @@ from nurture_contracts.base import Channel
 from nurture_contracts.commands import ArchiveDeliveries, ProcessDue, ResendDeliveries
 
 from nurture_gateway.api.access import TheRoom
-from nurture_gateway.api.described import IdempotencyKey, made, problems
+from nurture_gateway.api.described import IdempotencyKey, made, refusals
 from nurture_gateway.api.nurture import Accepted
 from nurture_gateway.commands import Draft, submit
 from nurture_gateway.room import Room
@@ -67,7 +67,7 @@ _LATER = made(Accepted, "The controller is away; see the status URL")
 PROCESSED = {
     200: made(Processed, "Done", {"command_id": _ID, "planned": 12, "sent": 10, "skipped": 2, "failed": 0}),
     202: _LATER,
-    **problems(422),
+    **refusals(),
 }
 _AT_ONCE = (
     "Up to a page of due steps at once, instead of within a second. Several calls at once plan different people; nobody is "
@@ -157,7 +157,7 @@ async def process_queue(
     responses={
         200: made(Archived, "Done", {"command_id": _ID, "archived": 3}),
         202: _LATER,
-        **problems(422),
+        **refusals(),
     },
 )
 async def clear_email_queue(
@@ -181,7 +181,7 @@ async def clear_email_queue(
             {"command_id": _ID, "retried": 3, "remaining": 0, "refused_by_reason": {"address_unusable": 1}},
         ),
         202: _LATER,
-        **problems(422),
+        **refusals(),
     },
 )
 async def retry_email_queue(
@@ -209,7 +209,7 @@ async def retry_email_queue(
             },
         ),
         202: _LATER,
-        **problems(404, 409, 422),
+        **refusals(404, 409),
     },
 )  # fmt: skip
 async def resend_delivery(

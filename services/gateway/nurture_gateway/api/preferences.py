@@ -8,7 +8,7 @@ from litestar.params import Body
 from nurture_chassis.outbox import Saying
 
 from nurture_gateway.api.access import TheRoom
-from nurture_gateway.api.described import made, problems
+from nurture_gateway.api.described import IdempotencyKey, made, problems, refusals
 from nurture_gateway.api.nurture import person
 from nurture_gateway.api.users import PATH_REF
 from nurture_gateway.idempotency import Answer, answer, once
@@ -41,13 +41,14 @@ async def show_preferences(room: TheRoom, ref: Annotated[str, PATH_REF]) -> Pref
     summary="Change a person's preferences",
     description="What is left out stays. Wanting something on a channel that the person refused is a conflict, unless "
     '`"consent": "granted"` records that they have changed their mind.',
-    responses={200: made(Preferences, "The preferences, changed"), **problems(404, 409)},
+    responses={200: made(Preferences, "The preferences, changed"), **refusals(404, 409)},
 )
 async def change_preferences(
     request: Request[Any, Any, Any],
     room: TheRoom,
     ref: Annotated[str, PATH_REF],
     data: Annotated[PreferencesChange, Body(examples=[Example(value=_EXAMPLE)])],
+    idempotency_key: IdempotencyKey = None,
 ) -> Response[Any]:
     """Change one person's preferences."""
 

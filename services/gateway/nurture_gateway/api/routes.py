@@ -42,7 +42,9 @@ from nurture_gateway.room import Room
 LARGEST = 1024 * 1024
 _ABOUT = """Message sequences over email and Telegram. People are named by `id` or by your own `external_id`.
 
-Every POST takes an `Idempotency-Key`. Every error is `application/problem+json` with a `hint`. Lists are paged by cursor."""
+Every POST and PATCH takes an `Idempotency-Key`. Every error is `application/problem+json` with a `hint`.
+
+Lists are paged by cursor."""
 
 
 def application(room: Room) -> Litestar:

@@ -12,7 +12,7 @@ from nurture_chassis.outbox import Saying
 from nurture_contracts.commands import PublishSequence
 
 from nurture_gateway.api.access import TheRoom
-from nurture_gateway.api.described import IdempotencyKey, made, problems, raw_body
+from nurture_gateway.api.described import IdempotencyKey, made, problems, raw_body, refusals
 from nurture_gateway.api.holds import PAUSED, RESUMED, hold
 from nurture_gateway.api.nurture import Accepted
 from nurture_gateway.commands import Draft, submit
@@ -156,7 +156,7 @@ async def _submit(request: Request[Any, Any, Any], room: Room, dry_run: bool) ->
     responses={
         200: made(Linted, "Could be published"),
         202: made(Accepted, "The controller is away; see the status URL"),
-        **problems(413, 415, 422),
+        **refusals(415),
     },
 )
 async def lint_sequence(
@@ -176,7 +176,7 @@ async def lint_sequence(
     responses={
         201: made(Published, "Published"),
         202: made(Accepted, "The controller is away; see the status URL"),
-        **problems(409, 413, 415, 422),
+        **refusals(409, 415),
     },
 )
 async def publish_sequence(

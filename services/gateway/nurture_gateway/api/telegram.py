@@ -13,7 +13,7 @@ from msgspec import Struct
 from nurture_chassis.outbox import Saying
 
 from nurture_gateway.api.access import TheRates, TheRoom
-from nurture_gateway.api.described import IdempotencyKey, made, problems, raw_body
+from nurture_gateway.api.described import IdempotencyKey, made, problems, raw_body, refusals
 from nurture_gateway.api.nurture import person
 from nurture_gateway.idempotency import Answer, answer, once
 from nurture_gateway.problems import Problem, field_errors
@@ -123,7 +123,7 @@ async def take_update(request: Request[Any, Any, Any], room: TheRoom, rates: The
             "The link",
             {"url": "https://t.me/acme_bot?start=AQAB…", "expires_at": "2026-02-04T09:00:00Z"},
         ),
-        **problems(404, 409, 422),
+        **refusals(404, 409),
     },
 )
 async def make_link(

@@ -14,7 +14,7 @@ from nurture_contracts.commands import SendEmails
 from nurture_contracts.ids import uuid7
 
 from nurture_gateway.api.access import TheRoom
-from nurture_gateway.api.described import IdempotencyKey, made, problems
+from nurture_gateway.api.described import IdempotencyKey, made, problems, refusals
 from nurture_gateway.idempotency import Answer, answer, once
 from nurture_gateway.people import check
 from nurture_gateway.problems import Problem, field_errors
@@ -66,7 +66,7 @@ class TestShown(Struct):
     tags=["Email"],
     summary="Send a test mail",
     status_code=202,
-    responses={202: made(TestAccepted, "Stored, will be sent"), **problems(422)},
+    responses={202: made(TestAccepted, "Stored, will be sent"), **refusals()},
 )
 async def send_test(
     request: Request[Any, Any, Any],

@@ -13,7 +13,7 @@ from nurture_chassis.database import Rows
 from nurture_chassis.outbox import Saying
 
 from nurture_gateway.api.access import TheRoom
-from nurture_gateway.api.described import CursorText, IdempotencyKey, Limit, made, problems
+from nurture_gateway.api.described import CursorText, IdempotencyKey, Limit, made, problems, refusals
 from nurture_gateway.api.nurture import person
 from nurture_gateway.cursors import Cursor
 from nurture_gateway.idempotency import Answer, answer, once
@@ -144,7 +144,7 @@ async def _show(rows: Rows, user_id: UUID) -> dict[str, Any]:
     summary="Create or update a person",
     description="Finds the person by id, then external_id, then email; creates one if there is none.",
     status_code=201,
-    responses={201: made(PersonShown, "Created"), 200: made(PersonShown, "Updated"), **problems(409, 422)},
+    responses={201: made(PersonShown, "Created"), 200: made(PersonShown, "Updated"), **refusals(409)},
 )
 async def upsert_person(
     request: Request[Any, Any, Any],
@@ -210,7 +210,7 @@ async def show_person(room: TheRoom, ref: Annotated[str, PATH_REF]) -> dict[str,
     tags=["People"],
     summary="Change a person",
     description="Fields that are left out stay; null clears; attributes merge.",
-    responses={200: made(PersonShown, "The person, changed"), **problems(404, 409)},
+    responses={200: made(PersonShown, "The person, changed"), **refusals(404, 409)},
 )
 async def change_person(
     request: Request[Any, Any, Any],
@@ -219,6 +219,7 @@ async def change_person(
     data: Annotated[
         PersonChange, Body(examples=[Example(value={"timezone": "America/New_York", "attributes": {"plan": None}})])
     ],
+    idempotency_key: IdempotencyKey = None,
 ) -> Response[Any]:
     """Change one person."""
     change = stated(data)

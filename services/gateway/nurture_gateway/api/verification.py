@@ -7,7 +7,7 @@ from litestar.params import FromPath
 from nurture_chassis.outbox import Saying
 
 from nurture_gateway.api.access import TheRoom
-from nurture_gateway.api.described import IdempotencyKey, made, problems
+from nurture_gateway.api.described import IdempotencyKey, made, refusals
 from nurture_gateway.api.nurture import person
 from nurture_gateway.api.users import PATH_REF
 from nurture_gateway.html import html
@@ -23,7 +23,7 @@ from nurture_gateway.verification import VerificationSent, ask_to_verify, hashed
     description="Sends a mail with a link, good for seven days; `is_verified` of their preferences says whether it was followed. "
     "One mail a minute.",
     status_code=202,
-    responses={202: made(VerificationSent, "Stored, will be sent"), **problems(404, 409, 422)},
+    responses={202: made(VerificationSent, "Stored, will be sent"), **refusals(404, 409)},
 )
 async def send_verification(
     request: Request[Any, Any, Any],
