@@ -171,7 +171,7 @@ def test_overview_tells_each_service_and_what_failed(gateway: Gateway, browser: 
     sql("insert into telegram.presence values ('old', now(), now() - interval '2 minutes', '[]', '[]')")
     try:
         page = browser.page(HOME)
-        assert "the provider refuses our key" in page and "(1 away)" in page
+        assert "the provider refuses our key" in page and "1 process, 1 away" in page
         assert page.count('badge ready">ready') == 1, "only the gateway is there"
         assert page.count('badge away">away') == 3
     finally:
@@ -197,23 +197,7 @@ def test_people_are_added_found_and_changed(gateway: Gateway, browser: Browser) 
     assert "Hedy" in found and f"{name}@example.org" in found
     assert "begins with “zzz”" in browser.page(f"{USERS}?q=zzz")
     (person,) = gateway.http.get("/admin/api/users", params={"q": name}).json()["items"]
-    page = f"{USERS}/{person['id']}"
-    told = browser.done(
-        page, f"{page}/preferences", preferred_channel="telegram", preferred_time="09:30", timezone="Asia/Tokyo"
-    )
-    assert "Preferences saved." in told
-    person = gateway.http.get(f"/admin/api/users/{name}").json()
-    assert (person["preferred_channel"], person["preferred_time"], person["timezone"]) == (
-        "telegram",
-        "09:30",
-        "Asia/Tokyo",
-    )
-    wrong = browser.send(
-        page, f"{page}/preferences", preferred_channel="", preferred_time="noonish", timezone="Mars/Base"
-    )
-    assert wrong.status_code == 400 and 'value="Mars/Base"' in wrong.text and "must be an IANA time zone" in wrong.text
-    browser.done(page, f"{page}/preferences", preferred_channel="", preferred_time="", timezone="")
-    assert gateway.http.get(f"/admin/api/users/{name}").json()["preferred_channel"] is None
+    assert f"{USERS}/{person['id']}" in found
     assert browser.http.get(f"{USERS}/nobody-17").status_code == 404
 
 
@@ -233,3 +217,85 @@ def test_a_persons_page_tells_why_each_message(gateway: Gateway, browser: Browse
     shown = browser.page(f"{HOME}/deliveries/{delivery_id}")
     assert "Email works and the person agreed to it." in shown and "<strong>sent</strong>" in shown and "Body" in shown
     assert json.loads(gateway.http.get(f"/admin/api/deliveries/{delivery_id}").text)["decision"] == decision
+
+
+def test_preferences_are_what_rest_says(gateway: Gateway, browser: Browser) -> None:
+    person = gateway.person(telegram_chat_id=str(uuid4().int % 10**12))
+    page, api = f"{USERS}/{person['id']}", f"/admin/api/users/{person['id']}/preferences"
+    usual = {
+        "preferred_channel": "telegram", "preferred_time": "09:30", "timezone": "Asia/Tokyo",
+        "email_consent": "granted", "telegram_consent": "granted",
+    }  # fmt: skip
+    # Boxes that are not ticked are not sent, as browsers do it.
+    assert "Preferences saved." in browser.done(page, f"{page}/preferences", **usual, email_sequences="yes")
+    told = gateway.http.get(api).json()
+    assert (told["preferred_channel"], told["preferred_time"], told["timezone"]) == ("telegram", "09:30", "Asia/Tokyo")
+    assert told["email"]["opt_in_sequences"] and not told["email"]["opt_in_announcements"]
+    assert not told["telegram"]["opt_in_sequences"]
+    wrong = browser.send(
+        page, f"{page}/preferences", **(usual | {"preferred_time": "noonish", "timezone": "Mars/Base"})
+    )
+    assert wrong.status_code == 400 and 'value="Mars/Base"' in wrong.text and "must be an IANA time zone" in wrong.text
+    # The person's word: no more email. And back: what they wanted before, they want again.
+    browser.done(page, f"{page}/preferences", **(usual | {"email_consent": "refused", "preferred_channel": ""}))
+    told = gateway.http.get(api).json()
+    assert told["email"]["consent"] == "refused" and not told["email"]["opt_in_sequences"]
+    assert told["preferred_channel"] is None
+    browser.done(page, f"{page}/preferences", **usual)
+    assert gateway.http.get(api).json()["email"]["opt_in_sequences"]
+
+
+def test_an_address_is_asked_for_and_a_chat_linked(gateway: Gateway, browser: Browser, controller: Controller) -> None:
+    person = gateway.person()
+    page = f"{USERS}/{person['id']}"
+    assert "not verified" in browser.page(page)
+    told = browser.done(page, f"{page}/verification")
+    assert f"A mail to {person['email']} asks whether it is theirs." in told
+    assert controller.await_message("send_emails", lambda body: body["test"])
+    again = browser.send(page, f"{page}/verification")
+    assert again.status_code == 429 and int(again.headers.get("retry-after", "60")) <= 60
+    refused = browser.send(page, f"{page}/telegram-link")
+    assert refused.status_code == 409 and "There is no bot to link to" in refused.text
+
+
+def test_the_queue_is_worked_off_by_hand(browser: Browser, controller: Controller) -> None:
+    answers = {
+        "process_due": {"planned": 3, "sent": 2, "skipped": 1, "failed": 0},
+        "resend_deliveries": {"retried": 4, "remaining": 1, "refused_by_reason": {"address_unusable": 2}},
+        "archive_deliveries": {"archived": 5},
+    }
+    controller.answer = lambda subject, _: next(
+        ((200, told) for name, told in answers.items() if name in subject), None
+    )
+    queue = f"{EMAIL}/queue"
+    assert "3 due: 2 handed to their channel, 1 not to be sent" in browser.done(EMAIL, f"{queue}/process")
+    retried = browser.done(EMAIL, f"{queue}/retry")
+    assert "4 mails are sent once more. Not sent again: 2 address unusable. 1 more wait" in retried
+    assert "5 failed mails left the queue." in browser.done(EMAIL, f"{queue}/clear-failed")
+    assert controller.await_message("archive_deliveries")["channel"] == "email"
+
+
+def test_a_message_is_sent_once_more(gateway: Gateway, browser: Browser, controller: Controller) -> None:
+    person = gateway.person()
+    first = gateway.servers.delivery(person["id"], person["email"])
+    second = gateway.servers.delivery(person["id"], person["email"])
+    page = f"{HOME}/deliveries/{first}"
+    refusal = {"code": "may_have_arrived", "detail": "It arrived, or may have.", "hint": "Say so."}
+    controller.answer = lambda subject, command: (
+        None if "resend" not in subject
+        else (201, {"delivery_id": str(second), "round": 1, "channel": "email"}) if command["may_have_arrived"]
+        else (409, refusal)
+    )  # fmt: skip
+    assert "It arrived, or may have." in browser.send(page, f"{page}/resend").text
+    told = browser.done(page, f"{page}/resend", may_have_arrived="yes")
+    assert "This is round 1: sent once more by email." in told and str(second) in told
+
+
+def test_analytics_are_the_numbers_of_rest(gateway: Gateway, browser: Browser) -> None:
+    person = gateway.person()
+    gateway.servers.delivery(person["id"], person["email"])
+    told = gateway.http.get("/admin/api/nurture/analytics?days=7").json()
+    page = browser.page(f"{HOME}/analytics?days=7")
+    assert told["totals"]["planned"] > 0 and f"<dt>planned</dt><dd>{told['totals']['planned']}</dd>" in page
+    assert page.count("<circle") == 2 * 3 * 7 and 'role="img"' in page
+    assert browser.http.get(f"{HOME}/analytics?days=0").status_code == 400

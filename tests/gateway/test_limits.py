@@ -84,6 +84,10 @@ def test_each_kind_of_path_has_its_limit_and_says_when_to_come_back(servers: Ser
         assert [knock("192.0.2.1") for _ in range(4)] == [401, 401, 401, 429]
         assert knock("192.0.2.2") == 401
         assert [gateway.anonymous.get("/admin/api/metrics").status_code for _ in range(5)] == [401] * 5
+        browser = gateway.stranger()
+        browser.http.headers["X-Forwarded-For"] = "192.0.2.9"
+        assert [browser.sign_in("wrong").status_code for _ in range(4)] == [401, 401, 401, 429]
+        assert browser.http.get(f"/admin/sign-in/{'x' * 43}").status_code == 429
         old = time.time() - 3600
         assert [gateway.webhook(EVENT, at=old).status_code for _ in range(3)] == [401, 401, 429]
         # What the provider signed is taken all the same, also from there.

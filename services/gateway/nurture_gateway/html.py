@@ -49,13 +49,16 @@ def relative(at: datetime, now: datetime) -> str:
     return "now"
 
 
-def _when(at: datetime | str | None, now: datetime) -> Markup:
-    """A time as an element: relative to read, exact in its title."""
+def _when(at: datetime | str | None, now: datetime, still: bool = False) -> Markup:
+    """A time as an element: relative to read, exact in its title. `still`: the page's clock is not this one's."""
     if at is None:
         return Markup("–")
     moment = datetime.fromisoformat(at) if isinstance(at, str) else at
-    return Markup('<time datetime="{}" title="{}">{}</time>').format(
-        moment.isoformat(timespec="seconds"), f"{moment:%Y-%m-%d %H:%M:%S} UTC", relative(moment, now)
+    return Markup('<time datetime="{}" title="{}"{}>{}</time>').format(
+        moment.isoformat(timespec="seconds"),
+        f"{moment:%Y-%m-%d %H:%M:%S} UTC",
+        Markup(" data-still") if still else "",
+        relative(moment, now),
     )
 
 

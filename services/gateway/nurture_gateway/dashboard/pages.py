@@ -6,7 +6,7 @@ from litestar import Router
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
-from nurture_gateway.dashboard import deliveries, email, overview, sequences, signing_in, streams, users
+from nurture_gateway.dashboard import analytics, deliveries, email, overview, sequences, signing_in, streams, users
 from nurture_gateway.dashboard.access import Doorkeeper
 
 
@@ -24,9 +24,9 @@ def routes(door: Doorkeeper) -> list[Any]:
             overview.show_overview, streams.overview_stream, signing_in.sign_out,
             sequences.show_sequences, sequences.trigger, sequences.cancel, sequences.pause, sequences.resume,
             streams.sequences_stream,
-            email.show_email, email.send_test, streams.email_stream,
-            users.show_users, users.add_user, users.show_user, users.set_preferences, users.link_chat,
-            deliveries.show_delivery,
+            email.show_email, email.send_test, email.process, email.clear_failed, email.retry, streams.email_stream,
+            users.show_users, users.add_user, users.show_user, users.set_preferences, users.verify_address,
+            users.link_chat, deliveries.show_delivery, deliveries.resend, analytics.show_analytics,
         ],
     )  # fmt: skip
     return [signing_in.show_sign_in, signing_in.sign_in, signing_in.follow_link, pages]

@@ -6,13 +6,14 @@ from typing import Annotated, Any
 from litestar import Request, Response, get, post
 from litestar.params import QueryParameter
 
-from nurture_gateway.api import holds, nurture, sequences
+from nurture_gateway.api import holds, nurture, preferences, sequences
 from nurture_gateway.api.access import TheRoom
 from nurture_gateway.dashboard.forms import attempt, filled, json_object, read, stated
 from nurture_gateway.dashboard.live import Region
 from nurture_gateway.dashboard.overview import type_choices
 from nurture_gateway.dashboard.shown import Refused, done, page
 from nurture_gateway.html import rendered
+from nurture_gateway.people import PREFERRED_TIMES
 from nurture_gateway.problems import Problem
 from nurture_gateway.room import Room
 
@@ -66,17 +67,23 @@ async def _page(
     sequence_type: str | None = None,
     refused: Refused | None = None,
 ) -> Response[Any]:
+    active = await _active(room, user, sequence_type)
+    # Whoever is being watched is usually whose wishes are asked for.
+    wishes = await preferences.show_preferences.fn(room, user) if user and not active["nobody"] else None
     return await page(
         request,
         room,
         "sequences",
         "sequences.html",
         refused,
+        wishes=wishes,
+        home=f"/admin/dashboard/users/{wishes.user_id}" if wishes else "",
+        times=PREFERRED_TIMES,
         user=user or "",
         sequence_type=sequence_type or "",
         types=await type_choices(room),
         sequences=await _listed(room),
-        **await _active(room, user, sequence_type),
+        **active,
     )
 
 

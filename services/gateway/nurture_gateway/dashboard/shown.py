@@ -20,6 +20,7 @@ TABS = (
     ("sequences", "Sequences", "/admin/dashboard/sequences"),
     ("email", "Email", "/admin/dashboard/email"),
     ("users", "Users", "/admin/dashboard/users"),
+    ("analytics", "Analytics", "/admin/dashboard/analytics"),
 )
 NOTICE = "nurture_notice"
 

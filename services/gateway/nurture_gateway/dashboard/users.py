@@ -5,18 +5,18 @@ from typing import Annotated, Any
 from litestar import Request, Response, get, post
 from litestar.params import FromPath, QueryParameter
 
-from nurture_gateway.api import scores, telegram, users, why
+from nurture_gateway.api import preferences, scores, telegram, users, verification, why
 from nurture_gateway.api.access import TheRoom
 from nurture_gateway.api.described import CursorText
 from nurture_gateway.dashboard.forms import attempt, filled, read, stated
 from nurture_gateway.dashboard.overview import type_choices
 from nurture_gateway.dashboard.shown import Refused, done, page
 from nurture_gateway.people import CHANNELS, PREFERRED_TIMES
+from nurture_gateway.preferences import PERSONAL, PreferencesChange
 from nurture_gateway.room import Room
 
 HOME = "/admin/dashboard/users"
 SHOWN = 50
-PREFERENCES = ("preferred_channel", "preferred_time", "timezone")
 NEW = ("first_name", "external_id", "email", "telegram_chat_id", "timezone")
 
 
@@ -70,10 +70,10 @@ async def person_page(
         refused,
         person=person,
         why=told,
+        wishes=await preferences.show_preferences.fn(room, ref),
         user=person["external_id"] or str(person["id"]),
         scores=(await scores.show_scores.fn(room, ref)).scores,
         types=await type_choices(room),
-        channels=CHANNELS,
         times=PREFERRED_TIMES,
         home=f"{HOME}/{person['id']}",
     )
@@ -87,17 +87,41 @@ async def show_user(request: Request[Any, Any, Any], room: TheRoom, ref: FromPat
 
 @post("/users/{ref:str}/preferences", include_in_schema=False)
 async def set_preferences(request: Request[Any, Any, Any], room: TheRoom, ref: FromPath[str]) -> Response[Any]:
-    """What PATCH /admin/api/users/{ref} does with them; an empty field clears."""
+    """What PATCH /admin/api/users/{ref}/preferences does; an empty field gives back the default."""
     values = await filled(request)
 
     async def work() -> Any:
-        said = {name: values[name] or None for name in PREFERENCES if name in values}
-        return await users.change_person.fn(request, room, ref, read(users.PersonChange, said))
+        said: dict[str, Any] = {name: values[name] or None for name in PERSONAL if name in values}
+        wanted = said | {channel: wish for channel in CHANNELS if (wish := _wish(values, channel))}
+        return await preferences.change_preferences.fn(request, room, ref, read(PreferencesChange, wanted))
 
     told = await attempt(request, "preferences", values, work)
     if isinstance(told, Refused):
         return await person_page(request, room, ref, told)
-    return done(f"{HOME}/{told['id']}", "Preferences saved.")
+    return done(f"{HOME}/{told['user_id']}", "Preferences saved.")
+
+
+def _wish(values: dict[str, str], channel: str) -> dict[str, Any]:
+    """What the form says of a channel. A refusal takes nothing beside it; one that is taken back leaves wishes as they were."""
+    was, consent = values.get(f"{channel}_was"), values.get(f"{channel}_consent")
+    if was is None or was == consent == "refused":
+        return {}
+    if was != consent:
+        return {"consent": consent}
+    return {f"opt_in_{kind}": f"{channel}_{kind}" in values for kind in ("sequences", "announcements")}
+
+
+@post("/users/{ref:str}/verification", include_in_schema=False)
+async def verify_address(request: Request[Any, Any, Any], room: TheRoom, ref: FromPath[str]) -> Response[Any]:
+    """What POST /admin/api/users/{ref}/verification does."""
+
+    async def work() -> Any:
+        return await verification.send_verification.fn(request, room, ref)
+
+    told = await attempt(request, "verification", await filled(request), work)
+    if isinstance(told, Refused):
+        return await person_page(request, room, ref, told)
+    return done(f"{HOME}/{told['user_id']}", f"A mail to {told['email_address']} asks whether it is theirs.")
 
 
 @post("/users/{ref:str}/telegram-link", include_in_schema=False)

@@ -1,0 +1,43 @@
+"""Analytics: what became of messages, by day, sequence, step, variant and channel."""
+
+from typing import Annotated, Any
+
+from litestar import Request, Response, get
+from litestar.params import QueryParameter
+
+from nurture_gateway import numbers
+from nurture_gateway.api import numbers as numbers_api
+from nurture_gateway.api.access import TheRoom
+from nurture_gateway.dashboard import charts
+from nurture_gateway.dashboard.shown import page
+
+STRETCHES = (7, 30, 90, 365)
+DAYS = Annotated[int, QueryParameter(name="days", required=False, ge=1, le=numbers.LONGEST_DAYS)]
+ENGAGED = {"delivered": "leaf", "opened": "blue", "clicked": "plum"}
+"""What a chart shows, each in its colour."""
+GONE_WRONG = {"bounced": "bad", "failed": "warm", "complained": "plum"}
+
+
+def by_day(days: list[numbers.OfDay], shown: dict[str, str], title: str) -> Any:
+    """A chart of these counts."""
+    series = [charts.Series(name, tone, [getattr(day, name) for day in days]) for name, tone in shown.items()]
+    return charts.lines([day.day for day in days], series, title)
+
+
+@get("/analytics", include_in_schema=False)
+async def show_analytics(request: Request[Any, Any, Any], room: TheRoom, days: DAYS = 30) -> Response[Any]:
+    """The page."""
+    told = await numbers_api.show_analytics.fn(room, days)
+    return await page(
+        request,
+        room,
+        "analytics",
+        "analytics.html",
+        told=told,
+        days=days,
+        stretches=sorted({*STRETCHES, days}),
+        engaged=by_day(told.by_day, ENGAGED, f"Delivered, opened and clicked messages of {days} days"),
+        wrong=by_day(told.by_day, GONE_WRONG, f"Bounced and failed messages and complaints of {days} days"),
+        rates=numbers.rates,
+        names=(ENGAGED, GONE_WRONG),
+    )

@@ -1,0 +1,73 @@
+"""Charts as SVG, drawn here: nothing to load, readable without a script, the same in print. Pure."""
+
+from collections.abc import Sequence
+from datetime import date
+from typing import NamedTuple
+
+from markupsafe import Markup
+
+WIDTH, HEIGHT = 440, 170
+LEFT, RIGHT, TOP, BOTTOM = 40, 8, 8, 22
+
+
+def nice_top(highest: int) -> int:
+    """The end of an axis: 1, 2 or 5 times a power of ten, at least `highest`, and even enough to be halved."""
+    size = 1
+    while True:
+        for step in (2, 4, 10):
+            if step * size >= highest:
+                return step * size
+        size *= 10
+
+
+class Series(NamedTuple):
+    """Counts by day, what they count, and the colour's name in the stylesheet."""
+
+    name: str
+    tone: str
+    values: Sequence[int]
+
+
+def lines(days: Sequence[date], series: Sequence[Series], title: str) -> Markup:
+    """A line for each series. `title` says what the chart shows to those who do not see it."""
+    top = nice_top(max((value for one in series for value in one.values), default=1))
+    step = (WIDTH - LEFT - RIGHT) / max(len(days) - 1, 1)
+
+    def x(n: int) -> float:
+        return LEFT + (n * step if len(days) > 1 else (WIDTH - LEFT - RIGHT) / 2)
+
+    def y(value: float) -> float:
+        return TOP + (HEIGHT - TOP - BOTTOM) * (1 - value / top)
+
+    parts = [_axis(y(value), value) for value in (0, top // 2, top)]
+    parts += [
+        Markup('<text x="{}" y="{}" text-anchor="{}">{}</text>').format(
+            round(x(n), 1), HEIGHT - 6, anchor, f"{days[n]:%b} {days[n].day}"
+        )
+        for n, anchor in _ticks(len(days))
+    ]
+    for name, tone, values in series:
+        points = " ".join(f"{x(n):.1f},{y(value):.1f}" for n, value in enumerate(values))
+        parts.append(Markup('<polyline class="{}" points="{}"/>').format(tone, points))
+        parts += [
+            Markup('<circle class="{}" cx="{}" cy="{}" r="{}"><title>{}</title></circle>').format(
+                tone, f"{x(n):.1f}", f"{y(value):.1f}", 3 if len(days) <= 31 else 2, f"{days[n]}: {value} {name}"
+            )
+            for n, value in enumerate(values)
+        ]
+    return Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
+        WIDTH, HEIGHT, title, Markup("").join(parts)
+    )
+
+
+def _axis(y: float, value: int) -> Markup:
+    line = Markup('<line class="axis" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(LEFT, WIDTH - RIGHT, y, y)
+    label = f"{value / 1000:g}k" if value >= 10_000 else str(value)
+    return line + Markup('<text x="{}" y="{}" text-anchor="end">{}</text>').format(LEFT - 6, y + 4, label)
+
+
+def _ticks(days: int) -> list[tuple[int, str]]:
+    """Which days are named, and how their names stand to the point."""
+    if days < 2:
+        return [(0, "middle")] if days else []
+    return [(0, "start"), *([((days - 1) // 2, "middle")] if days > 4 else []), (days - 1, "end")]
