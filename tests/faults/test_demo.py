@@ -52,7 +52,7 @@ def test_crash_keeps_its_word_and_cleans_up(tmp_path: Path) -> None:
     assert told["started"] == told["people"] > PEOPLE * 0.8
     assert told["messages"]["email"] + told["messages"]["telegram"] + len(told["unknown"]) >= told["people"] * 0.9
     assert (told["duplicates"], told["missing"]) == (0, 0)
-    assert {check["check"] for check in told["checks"]} == {f"C{number}" for number in range(1, 14)}
+    assert {f"C{number}" for number in range(1, 14)} <= {check["check"] for check in told["checks"]}
     assert f"{told['kills'][-1]['messages']} messages sent by then" in done.stderr
 
 
