@@ -7,9 +7,10 @@ BIN := .venv/bin
 CLEAN := env -u RESEND_API_KEY -u RESEND_API_KEY_FILE -u RESEND_API_URL -u RESEND_WEBHOOK_SECRET -u TELEGRAM_BOT_TOKEN \
 	-u TELEGRAM_API_URL -u DATABASE_URL -u NATS_URL -u ADMIN_API_KEY -u NURTURE_URL -u NURTURE_API_KEY -u PORT
 WORKERS ?= 6
+SEEDS ?= 2000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down status test test-categories test-performance test-report walk-seed faults check bench docs fmt
+.PHONY: help setup up down status test test-categories test-performance test-report walk-seed faults simulate check bench docs fmt
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 26
@@ -50,7 +51,10 @@ walk-seed: setup ## run each line of docs/seed.md against the instance that `mak
 	@$(BIN)/python -m tests.journeys.seed_walk
 
 faults: setup ## break everything, one thing after another, and count what was lost or sent twice
-	@$(CLEAN) $(BIN)/pytest -q -n 2 --dist loadgroup -m faults tests/faults $(wildcard tests/simulation)
+	@$(CLEAN) $(BIN)/pytest -q -n 2 --dist loadgroup -m faults tests/faults
+
+simulate: setup ## the same in virtual time: SEEDS=2000 runs, each of which its seed repeats, and every planted bug found
+	@$(CLEAN) $(BIN)/python -m tests.simulation --seeds $(SEEDS)
 
 check: setup ## lint, format, types, import rules, lock file
 	@$(BIN)/ruff check .

@@ -68,7 +68,11 @@ def plan_fallback(
     hindrance = obstacle(other, contact, available_channels) if other else None
     checks: tuple[tuple[bool, str, str], ...] = (
         (failure.why in NEVER, "not_definitive", f"`{failure.why}` is no failure that another channel may mend."),
-        (failure.evidence, "evidence_of_delivery", "The message was delivered or opened after all."),
+        (
+            failure.evidence,
+            "evidence_of_delivery",
+            "The message arrived after all: it was delivered, opened, followed or complained about.",
+        ),
         (failure.is_fallback, "was_fallback", "It was a fallback itself; there is one a step."),
         (not failure.running, "enrolment_over", "The enrolment was cancelled or has failed."),
         (not failure.current, "moved_on", "The enrolment has gone on to a later step."),

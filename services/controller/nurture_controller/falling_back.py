@@ -1,5 +1,6 @@
 """Failures and what follows them: each is judged once, in the transaction that learns of it."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -12,7 +13,7 @@ from nurture_contracts.ids import uuid7
 from nurture_controller.config import Config
 from nurture_controller.desks import Desks
 from nurture_controller.fallback import Failed, plan_fallback
-from nurture_controller.folding import Logged
+from nurture_controller.folding import Row
 from nurture_controller.library import Library
 from nurture_controller.placing import Placed, record, worded
 from nurture_controller.planning import DueEnrolment, Send
@@ -32,21 +33,23 @@ class FallbackPlanner:
         self._config = config
         self._desks = desks
 
-    async def follow(self, tx: Saying, events: list[Logged]) -> None:
-        """Judge the failures among newly logged events and send what must follow."""
-        why = {e.delivery_id: e.detail.get("reason", e.kind) for e in events if e.kind in FAILING and e.delivery_id}
+    async def follow(self, tx: Saying, rows: Iterable[Row]) -> None:
+        """Judge the failures among rows of the log, new ones and those whose delivery is known only now, and send what must
+        follow."""
+        failing = [row for row in rows if row["kind"] in FAILING and row["delivery_id"]]
+        why = {row["delivery_id"]: row["detail"].get("reason", row["kind"]) for row in failing}
         if not why:
             return
-        rows = await tx.fetch("failures", sorted(why))
-        if not rows:
+        failures = await tx.fetch("failures", sorted(why))
+        if not failures:
             return
         now = self._clock.now()
         desk = await self._desks.desk(tx)
-        published = await self._library.versions(tx, {row["sequence_id"] for row in rows})
-        known = await people(tx, [row["user_id"] for row in rows], now)
+        published = await self._library.versions(tx, {row["sequence_id"] for row in failures})
+        known = await people(tx, [row["user_id"] for row in failures], now)
         placed: list[Placed] = []
         verdicts: list[tuple[UUID, UUID | None, datetime, dict[str, Any]]] = []
-        for row in rows:
+        for row in failures:
             version, one = published[row["sequence_id"]], known.get(row["user_id"])
             due = DueEnrolment(
                 id=row["enrolment_id"],
@@ -77,8 +80,8 @@ class FallbackPlanner:
                 verdicts.append((row["id"], None, now, record(decision)))
         await tx.execute("fallbacks_note", *(list(column) for column in zip(*verdicts, strict=True)))
         if placed:
-            types = {row["enrolment_id"]: row["sequence_type"] for row in rows}
+            types = {row["enrolment_id"]: row["sequence_type"] for row in failures}
             await save_deliveries(tx, placed, types, now, self._config.page_size)
             follow = [(one.id, one.delivery.id) for one in placed if one.delivery and one.delivery.to_send]
             await tx.execute("enrolments_follow", [id for id, _ in follow], [delivery for _, delivery in follow])
-            log.info("fallback.planned", failures=len(rows), fallbacks=len(follow))
+            log.info("fallback.planned", failures=len(failures), fallbacks=len(follow))

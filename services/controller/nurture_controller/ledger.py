@@ -38,4 +38,4 @@ class Ledger:
             told = facts(rows)
             if told:
                 await tx.execute("facts_fold", *(list(column) for column in zip(*told, strict=True)))
-                await self._fallbacks.follow(tx, events)
+                await self._fallbacks.follow(tx, rows)

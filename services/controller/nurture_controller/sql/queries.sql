@@ -360,7 +360,7 @@ where d.id = h.id
 -- name: failures
 -- Which of these were failures that nobody has judged yet; their enrolments are held so that no step is planned meanwhile.
 select d.id, d.channel, d.step, d.scheduled_at, d.fallback_of is not null as is_fallback,
-       coalesce(d.delivered_at, d.opened_at, d.clicked_at) is not null as evidence,
+       coalesce(d.delivered_at, d.opened_at, d.clicked_at, d.complained_at) is not null as evidence,
        e.id as enrolment_id, e.user_id, e.sequence_id, e.sequence_type, e.override_channel, e.context,
        e.last_delivery_id = d.id as current, e.state in ('active', 'completed') as running
 from deliveries d join enrolments e on e.id = d.enrolment_id

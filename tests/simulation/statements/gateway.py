@@ -1,0 +1,37 @@
+"""What the gateway does to contacts when other rooms tell it something."""
+
+from tests.simulation.tables import Session as _Session
+
+
+def suppress_contacts(s: _Session, users, channels, deliveries, reasons, ats):
+    for user, channel, reason, at in zip(users, channels, reasons, ats, strict=True):
+        if s.get("contacts", (user, channel)):
+            s.update("contacts", (user, channel), state=reason, changed_at=at)
+    return len(users)
+
+
+def chats_state(s: _Session, users, at):
+    """A chat that is blocked or gone cannot be written to."""
+    for user in users:
+        if s.get("contacts", (user, "telegram")):
+            s.update("contacts", (user, "telegram"), state="blocked", changed_at=at)
+    return len(users)
+
+
+def consent(s: _Session, user, channel, said, at):
+    if s.get("contacts", (user, channel)):
+        s.update("contacts", (user, channel), consent=said, changed_at=at)
+    return 1
+
+
+def command_add(s: _Session, id, kind, at):
+    """False for a command that was asked for before: its answer is that of the first time."""
+    row = {"id": id, "kind": kind, "created_at": at, "state": "accepted", "status": None, "result": None}
+    return [{"added": s.insert("commands", id, row)}]
+
+
+def settle_command(s: _Session, id, status, result):
+    if s.get("commands", id)["state"] == "settled":
+        return 0
+    s.update("commands", id, state="settled", status=status, result=result)
+    return 1
