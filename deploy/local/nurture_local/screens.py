@@ -89,9 +89,7 @@ def _processes(processes: dict[str, Any]) -> str:
 
 def show_next(status: dict[str, Any]) -> None:
     """Three commands that lead to the first messages."""
-    call = invocation()
-    default = Path(DEFAULT_DIR).resolve() == Path(status["data_dir"])
-    where = "" if default else f" --data-dir {shlex.quote(status['data_dir'])}"
+    call, where = invocation(), naming(status)
     console.print("\nNext:")
     for command in (
         f"{call} people sample 1000 > people.csv",
@@ -99,3 +97,9 @@ def show_next(status: dict[str, Any]) -> None:
         f"{call} trigger --all onboarding{where}",
     ):
         console.print(f"  {command}", markup=False)
+
+
+def naming(status: dict[str, Any]) -> str:
+    """What a command needs behind it to mean this instance."""
+    default = Path(DEFAULT_DIR).resolve() == Path(status["data_dir"])
+    return "" if default else f" --data-dir {shlex.quote(status['data_dir'])}"

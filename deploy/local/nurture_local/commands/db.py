@@ -42,7 +42,7 @@ def check(*, data_dir: Where = None) -> int:
     """List what is not migrated yet; exit code 1 when there is anything."""
     from nurture_local import migrate
 
-    with _target(data_dir) as target:
+    with database_of(data_dir) as target:
         pending = _run(migrate.check(target.url, target.secret_key, target.publish_schema))
     for step in pending:
         console.print(f"pending: {step}", markup=False)
@@ -55,7 +55,7 @@ def plan(*, data_dir: Where = None) -> int:
     """Show what `db migrate` would do, without touching the database; exit code 1 when it would be refused."""
     from nurture_local import addresses, schema_diff
 
-    with _target(data_dir) as target:
+    with database_of(data_dir) as target:
         found = _run(schema_diff.diff(target.url, target.secret_key, target.publish_schema))
         console.print(f"{found.server} at {addresses.without_password(target.url)}", markup=False)
     for change in found.changes:
@@ -86,7 +86,7 @@ def backup(file: Path | None = None, *, data_dir: Where = None) -> int:
     from nurture_local import backup as backups
 
     target_file = file or Path(f"nurture-{datetime.now(UTC):%Y%m%d-%H%M%S}.backup.zip")
-    with _target(data_dir) as target:
+    with database_of(data_dir) as target:
         manifest = _run(backups.write(target.url, target_file, target.secret_key))
     size = target_file.stat().st_size
     console.print(f"{target_file}: {_told(manifest)}, {size / 1e6:.1f} MB", markup=False)
@@ -101,7 +101,7 @@ def migrate_(*, data_dir: Where = None) -> int:
     """Apply pending migrations, and make views, roles and rights again: all of it, or nothing."""
     from nurture_local import migrate
 
-    with _target(data_dir) as target:
+    with database_of(data_dir) as target:
         done = _run(
             migrate.migrate(target.url, target.key(), target.publish_schema, own_server=target.own_server, force=True)
         )
@@ -123,7 +123,7 @@ def restore(file: Path, *, replace: Annotated[bool, Parameter(negative=())] = Fa
     from nurture_local import backup as backups
     from nurture_local import restore as restoring
 
-    with _target(data_dir, make=True) as target:
+    with database_of(data_dir, make=True) as target:
         if target.running:
             raise Failure("the instance runs on this database", "stop it first: nurture down")
         manifest, held = _run(
@@ -166,7 +166,7 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
 
 
 @contextlib.contextmanager
-def _target(data_dir: Path | None, *, make: bool = False) -> Iterator[Target]:
+def database_of(data_dir: Path | None, *, make: bool = False) -> Iterator[Target]:
     """The database that is meant. One of our own whose instance does not run is started for the length of the block.
 
     With `make`, an instance that is not there yet is begun.

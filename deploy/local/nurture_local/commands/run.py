@@ -3,14 +3,16 @@
 import html
 import os
 import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
 from nurture_local.instance import DataDir, DataDirRefused, State
-from nurture_local.terminal import UNREACHABLE, Failure, Format, Where, console, errors, invocation, usage
+from nurture_local.terminal import UNREACHABLE, USAGE, Failure, Format, Where, console, errors, invocation, usage
 
 service = App(name="service", help="Stop, start or restart one process.")
 _START_PATIENCE = 120.0
@@ -27,6 +29,7 @@ def up(
     fresh: Annotated[bool, Parameter(negative=())] = False,
     replicas: Annotated[list[str] | None, Parameter(negative=())] = None,
     speed: float | None = None,
+    demo: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
     """Start everything: NATS, PostgreSQL, the services and, without RESEND_API_KEY, the sandbox.
 
@@ -42,31 +45,74 @@ def up(
         NAME=NUMBER, like email=2. May be given several times.
     speed
         Business seconds per real second (sandbox only): 1440 makes a day pass in a minute.
+    demo
+        With 200 made-up people in three sequences, who open, click, answer, ignore, bounce and block; an hour passes in a
+        second. Refused with live keys and where people of yours are; a second time it adds only what is missing.
     """
     from nurture_chassis.settings import SettingsError
 
-    from nurture_local import configuration
+    from nurture_local import configuration, showcase
 
     data = DataDir(data_dir)
     running = data.running()
     if running:
         if fresh:
             raise Failure(f"an instance runs in {data.path}", f"stop it first: {invocation()} down")
+        if demo:
+            _refuse_live(running.live)
+            _refuse_people(data)
         console.print(f"Already running since before (pid {running.pid.pid if running.pid else '?'}):")
-        _show_running(running)
+        status = _show_running(running)
+        if demo:
+            _furnish(status)
         return 0
     try:
         settings = configuration.load()
+        if demo:
+            _refuse_live(settings.any_live)
+            speed = showcase.SPEED if speed is None else speed
         options = configuration.Options(port=port, replicas=configuration.replicas(replicas or []), speed=speed)
         configuration.check_options(options, settings)
         if fresh:
             data.wipe()
+        if demo:
+            _refuse_people(data, elsewhere=settings.database_url is not None)
     except (SettingsError, DataDirRefused) as error:
         raise Failure(str(error), code=2 if isinstance(error, SettingsError) else 1) from None
-    return _detached(data, options) if detach else _foreground(data, options)
+    return _detached(data, options, demo) if detach else _foreground(data, options, demo)
 
 
-def _foreground(data: DataDir, options: Any) -> int:
+def _refuse_live(live: bool) -> None:
+    if live:
+        raise Failure("--demo works with the sandbox only", "unset RESEND_API_KEY and TELEGRAM_BOT_TOKEN", code=USAGE)
+
+
+def _refuse_people(data: DataDir, *, elsewhere: bool = False) -> None:
+    """Before anything is started: business time that ran ahead never goes back. Raises Failure."""
+    from nurture_local import postgres, showcase
+    from nurture_local.commands import db
+
+    running = data.running()
+    if running and running.own_database:
+        showcase.refuse(postgres.url(running.ports["postgres"], data.known_secrets().postgres_password))
+    elif elsewhere or running or (data.exists and data.state().postgres_home):
+        with db.database_of(data.path) as target:
+            showcase.refuse(target.url)
+
+
+def _furnish(
+    view: dict[str, Any], tell: Callable[[str], None] = lambda text: console.print(text, markup=False)
+) -> None:
+    from nurture_local import screens, showcase
+    from nurture_local.gateway import Gateway, Location
+
+    tell("The demo, of made-up people:")
+    with Gateway(Location(view["gateway"], view["api_key"], False)) as gateway:
+        showcase.furnish(gateway, lambda text: tell(f"  {text}"))
+    tell(showcase.pace(view["speed"], invocation(), screens.naming(view)))
+
+
+def _foreground(data: DataDir, options: Any, demo: bool) -> int:
     from rich.markup import escape
 
     from nurture_local import launch, screens
@@ -85,8 +131,18 @@ def _foreground(data: DataDir, options: Any) -> int:
 
     def started(view: dict[str, Any]) -> None:
         screens.show({**view, "processes": {}})
-        screens.show_next(view)
+        if demo:
+            # The loop that runs the services waits for this to return.
+            threading.Thread(target=bring, args=(view,), daemon=True).start()
+        else:
+            screens.show_next(view)
         console.print("\nCtrl-C stops everything.")
+
+    def bring(view: dict[str, Any]) -> None:
+        try:
+            _furnish(view, lambda text: show("demo", text))
+        except Failure as failure:
+            show("demo", str(failure))
 
     def report(text: str) -> None:
         show("nurture", text)
@@ -100,7 +156,7 @@ def _foreground(data: DataDir, options: Any) -> int:
     return 0
 
 
-def _detached(data: DataDir, options: Any) -> int:
+def _detached(data: DataDir, options: Any, demo: bool) -> int:
     from nurture_local import detached, screens
 
     began = time.monotonic()
@@ -109,15 +165,19 @@ def _detached(data: DataDir, options: Any) -> int:
     screens.show(status)
     if supervisor.returncode is None:
         console.print(f"Ready in {time.monotonic() - began:.1f} s.")
+    if demo:
+        _furnish(status)
+    elif supervisor.returncode is None:
         screens.show_next(status)
     return 0
 
 
-def _show_running(state: State) -> None:
+def _show_running(state: State) -> dict[str, Any]:
     from nurture_local import control, screens
 
     status = _asked(state, "ready", seconds=_START_PATIENCE) if state.control else control.ask("", "ready")
     screens.show(status)
+    return status
 
 
 def _running(data: DataDir) -> State:
