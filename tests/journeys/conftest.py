@@ -1,11 +1,23 @@
 """One system for the journeys that leave no trace on each other; those that break things start their own."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from nurture_local.instance import DataDir
 
-from tests.journeys.system import System, running
+from tests.journeys.system import USED, System, running
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_stays() -> Iterator[None]:
+    """Clusters that lie outside of a test's own folder go with this process."""
+    yield
+    for data_dir in USED:
+        home = DataDir(data_dir).state().postgres_home
+        if home and not Path(home).is_relative_to(data_dir):
+            shutil.rmtree(home, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -38,6 +38,8 @@ CLEAN = {
 """What a test's processes see of the environment: nothing that could lead out of this machine."""
 
 T = TypeVar("T")
+USED: set[Path] = set()
+"""Data directories whose clusters may lie elsewhere: PostgreSQL cannot be root, and cannot reach root's folders."""
 
 
 def eventually(ask: Callable[[], T], *, within: float = 60, what: str = "") -> T:
@@ -80,6 +82,7 @@ class System:
     def up(self) -> "System":
         # A port of its own: the usual one is asked for by every instance that starts at this moment.
         port = str(free_port())
+        USED.add(self.data_dir)
         self.cli("up", "--detach", "--data-dir", str(self.data_dir), "--port", port, *self.options)
         self._connect()
         return self
