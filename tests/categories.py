@@ -81,7 +81,7 @@ CATEGORIES = {
         "User Preferences",
         (
             "gateway/test_people",
-            "gateway/test_preferences.py",
+            "gateway/test_preference",
             "gateway/test_verification.py",
             "journeys/test_consent.py",
             "telegram/test_telegram_conversations.py",

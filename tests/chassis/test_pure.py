@@ -46,6 +46,7 @@ def test_tokens_say_what_was_put_in_and_serve_one_purpose(delivery: UUID, link: 
     left = tokens.unsubscribe_token(delivery, test=test)
     assert tokens.read_open(opened) == tokens.read_unsubscribe(left) == (delivery, test)
     assert tokens.read_verify(tokens.verify_token(delivery)) == delivery
+    assert tokens.read_preferences(tokens.preferences_token(delivery)) == delivery
     assert tokens.read_click(clicked) == (delivery, link.hex(), test, False)
     for wrong in (
         tokens.read_open(left),
@@ -53,6 +54,7 @@ def test_tokens_say_what_was_put_in_and_serve_one_purpose(delivery: UUID, link: 
         tokens.read_click(opened),
         tokens.read_open(clicked),
         tokens.read_verify(opened),
+        tokens.read_preferences(left),
         tokens.read_open(tokens.verify_token(delivery)),
     ):
         assert wrong is None

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 from tests.journeys.system import System, eventually
 
+CLICK = re.compile(r"https?://[^\s\"<>/]+(/t/c/[A-Za-z0-9_-]+)")
 CONFIRM = re.compile(r"https?://[^\s\"<>/]+(/v/[A-Za-z0-9_-]+)")
 
 
@@ -46,6 +47,22 @@ def test_a_mailbox_is_confirmed_by_its_reader(system: System) -> None:
     assert system.api.get(preferences).json()["email"]["is_verified"]
     token = page.rpartition("/")[2]
     assert not system.rows("select from email.links where url like '%' || $1 || '%'", token)
+
+
+def test_the_link_of_a_message_opens_the_persons_own_page(system: System) -> None:
+    name = f"pia-{uuid4().hex[:8]}"
+    person = system.person(name, email=f"{name}@example.test")
+    system.answer({"user_id": person, "sequence_type": "onboarding"})
+    (mail,) = eventually(lambda: system.messages(to=f"{name}@example.test"))
+    link = CLICK.search(mail["html"])
+    assert link
+    own = system.api.get(link[1]).headers["location"]
+    assert own.startswith(str(system.api.base_url).rstrip("/") + "/p/")
+    assert system.api.post(own, data={"preferred_time": "night"}).status_code == 200
+    shown = system.api.get(f"/admin/api/users/{person}/preferences").json()
+    assert (shown["preferred_time"], shown["email"]["opt_in_sequences"]) == ("night", False)
+    refused = system.answer({"user_id": person, "sequence_type": "re_engagement"})
+    assert (refused.status_code, refused.json()["code"]) == (422, "no_reachable_channel")
 
 
 def test_a_webhook_by_command_counts_once(system: System, tmp_path: Path) -> None:

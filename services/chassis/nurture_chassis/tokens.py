@@ -50,7 +50,7 @@ class Tokens:
     def __init__(self, secret_key: str) -> None:
         self._keys = {
             purpose: hmac.new(secret_key.encode(), f"nurture-link:{purpose}".encode(), sha256).digest()
-            for purpose in ("open", "click", "unsubscribe", "chat", "press", "verify")
+            for purpose in ("open", "click", "unsubscribe", "chat", "press", "verify", "preferences")
         }
 
     def _make(self, purpose: str, body: bytes) -> str:
@@ -92,6 +92,10 @@ class Tokens:
         """For the link that shows that a mailbox is somebody's: which mail it stood in."""
         return self._make("verify", bytes((VERSION, 0)) + mail_id.bytes)
 
+    def preferences_token(self, delivery_id: UUID) -> str:
+        """For the page of whoever got this message."""
+        return self._make("preferences", bytes((VERSION, 0)) + delivery_id.bytes)
+
     def read_open(self, token: str) -> Opened | None:
         """None for anything this installation did not make."""
         body = self._read("open", token, 18)
@@ -113,6 +117,11 @@ class Tokens:
 
     def read_verify(self, token: str) -> UUID | None:
         body = self._read("verify", token, 18)
+        return UUID(bytes=body[2:]) if body else None
+
+    def read_preferences(self, token: str) -> UUID | None:
+        """The delivery that the link came with."""
+        body = self._read("preferences", token, 18)
         return UUID(bytes=body[2:]) if body else None
 
     def read_press(self, token: str) -> tuple[UUID, int] | None:

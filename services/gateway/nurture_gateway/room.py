@@ -60,3 +60,8 @@ class Room:
     why_not_ready: Callable[[], list[str]] = field(default=list)
     waiters: Waiters = field(default_factory=Waiters)
     webhook_keys: list[bytes] = field(default_factory=list)
+
+    @property
+    def preference_page(self) -> str:
+        """What messages link to where nobody set USER_DASHBOARD_URL, before it is known whose page it is."""
+        return f"{self.config.public_url.rstrip('/')}/p/"

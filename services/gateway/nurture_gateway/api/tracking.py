@@ -57,6 +57,9 @@ async def click(request: Request[Any, Any, Any], room: TheRoom, token: FromPath[
         raise _unknown()
     if request.method == "GET":
         _hit(request, room, "clicked", clicked)
+    if url == room.preference_page and not clicked.test:
+        # Stored once for everybody; whose page it is is known by the message that it stood in.
+        url += room.tokens.preferences_token(clicked.delivery_id)
     return Response(b"", status_code=302, headers={**NO_STORE, "Location": url}, media_type="text/plain")
 
 

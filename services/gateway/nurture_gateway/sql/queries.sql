@@ -200,6 +200,10 @@ from verifications where token_hash = $1
 -- The first time stands.
 update verifications set verified_at = $2 where token_hash = $1 and verified_at is null and expires_at > $2
 
+-- name: delivery_person
+-- Whose page a link opens: of whoever got the message.
+select user_id from {publish}.outbound_messages where delivery_id = $1
+
 -- name: delivery_known
 -- A token is right and its delivery ours.
 select true from {publish}.outbound_messages where delivery_id = $1
