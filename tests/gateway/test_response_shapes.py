@@ -99,7 +99,7 @@ def known(gateway: Gateway, controller: Controller) -> dict[str, str]:
     )
     gateway.servers.sql(
         "insert into scoring.score_days (day, kind, at, people, mean, p10, median, p90, buckets)"
-        " values (current_date, 'overall', now(), 1, 20, 20, 20, 20, array[0, 0, 1, 0, 0, 0, 0, 0, 0, 0]) on conflict do nothing"
+        " values (current_date - 10, 'overall', now(), 1, 20, 20, 20, 20, array[0, 0, 1, 0, 0, 0, 0, 0, 0, 0]) on conflict do nothing"
     )
     assert gateway.webhook({"type": "email.sent"}).status_code == 200
     test = gateway.post("/admin/api/email/test", {"email_address": "test@example.com"}).json()["id"]
