@@ -17,11 +17,23 @@ ENGAGED = {"delivered": "leaf", "opened": "blue", "clicked": "plum"}
 """What a chart shows, each in its colour."""
 GONE_WRONG = {"bounced": "bad", "failed": "warm", "complained": "plum"}
 
+SCORES = {"overall": "leaf", "email": "blue", "telegram": "plum"}
+
 
 def by_day(days: list[numbers.OfDay], shown: dict[str, str], title: str) -> Any:
     """A chart of these counts."""
     series = [charts.Series(name, tone, [getattr(day, name) for day in days]) for name, tone in shown.items()]
     return charts.lines([day.day for day in days], series, title)
+
+
+def scores_by_day(told: numbers.Analytics) -> Any:
+    """A chart of the mean scores; None where nobody has had one."""
+    if not told.scores:
+        return None
+    days = [day.day for day in told.by_day]
+    means = {(one.day, one.score_type): one.mean for one in told.scores}
+    series = [charts.Series(kind, tone, [means.get((day, kind)) for day in days]) for kind, tone in SCORES.items()]
+    return charts.lines(days, series, f"Mean engagement scores of {told.days} days", top=100)
 
 
 @get("/analytics", include_in_schema=False)
@@ -38,6 +50,8 @@ async def show_analytics(request: Request[Any, Any, Any], room: TheRoom, days: D
         stretches=sorted({*STRETCHES, days}),
         engaged=by_day(told.by_day, ENGAGED, f"Delivered, opened and clicked messages of {days} days"),
         wrong=by_day(told.by_day, GONE_WRONG, f"Bounced and failed messages and complaints of {days} days"),
+        scores=scores_by_day(told),
+        score_names=SCORES,
         rates=numbers.rates,
         names=(ENGAGED, GONE_WRONG),
     )

@@ -10,7 +10,7 @@ WIDTH, HEIGHT = 440, 170
 LEFT, RIGHT, TOP, BOTTOM = 40, 8, 8, 22
 
 
-def nice_top(highest: int) -> int:
+def nice_top(highest: float) -> int:
     """The end of an axis: 1, 2 or 5 times a power of ten, at least `highest`, and even enough to be halved."""
     size = 1
     while True:
@@ -21,16 +21,16 @@ def nice_top(highest: int) -> int:
 
 
 class Series(NamedTuple):
-    """Counts by day, what they count, and the colour's name in the stylesheet."""
+    """Numbers by day (None: there is none), what they are, and the colour's name in the stylesheet."""
 
     name: str
     tone: str
-    values: Sequence[int]
+    values: Sequence[float | None]
 
 
-def lines(days: Sequence[date], series: Sequence[Series], title: str) -> Markup:
-    """A line for each series. `title` says what the chart shows to those who do not see it."""
-    top = nice_top(max((value for one in series for value in one.values), default=1))
+def lines(days: Sequence[date], series: Sequence[Series], title: str, top: int | None = None) -> Markup:
+    """A line for each series. `title` says what the chart shows to those who do not see it; `top` ends the axis."""
+    top = top or nice_top(max((value for one in series for value in one.values if value is not None), default=1))
     step = (WIDTH - LEFT - RIGHT) / max(len(days) - 1, 1)
 
     def x(n: int) -> float:
@@ -47,13 +47,14 @@ def lines(days: Sequence[date], series: Sequence[Series], title: str) -> Markup:
         for n, anchor in _ticks(len(days))
     ]
     for name, tone, values in series:
-        points = " ".join(f"{x(n):.1f},{y(value):.1f}" for n, value in enumerate(values))
+        known = [(n, value) for n, value in enumerate(values) if value is not None]
+        points = " ".join(f"{x(n):.1f},{y(value):.1f}" for n, value in known)
         parts.append(Markup('<polyline class="{}" points="{}"/>').format(tone, points))
         parts += [
             Markup('<circle class="{}" cx="{}" cy="{}" r="{}"><title>{}</title></circle>').format(
-                tone, f"{x(n):.1f}", f"{y(value):.1f}", 3 if len(days) <= 31 else 2, f"{days[n]}: {value} {name}"
+                tone, f"{x(n):.1f}", f"{y(value):.1f}", 3 if len(days) <= 31 else 2, f"{days[n]}: {value:g} {name}"
             )
-            for n, value in enumerate(values)
+            for n, value in known
         ]
     return Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
         WIDTH, HEIGHT, title, Markup("").join(parts)
