@@ -196,6 +196,21 @@ def test_a_database_that_is_none_of_ours_is_told(
     assert "does not answer" in told.err and "hush-hush" not in told.err + told.out
 
 
+def test_a_counter_that_is_not_what_the_log_says_is_named(
+    planted: str, cluster: servers.Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(examine, "AGAIN", 0.0)
+    code, found = told(capsys, "analytics")
+    (check,) = found["checks"]
+    assert (code, check["bad"], check["notes"]) == (0, [], ["planned 1"]) and check["of"] == 14
+    # Somebody counted by hand.
+    cluster.sql("update controller.analytics_changes set clicked = 2", url=planted)
+    assert cli.call(["verify", "analytics"]) == 1
+    shown = capsys.readouterr().out
+    assert "✗ C11 analytics    1 of 14" in shown
+    assert "onboarding/1 email clicked  it is counted 2 times, and the log says 0" in shown
+
+
 def test_a_role_that_may_not_read_is_told(
     migrated: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
