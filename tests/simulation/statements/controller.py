@@ -48,7 +48,7 @@ def command_settle(s: _Session, command_id, status, result, at):
 
 
 def start_cancelled(s: _Session, command_id):
-    return [{"": True}] if s.get("cancelled_starts", command_id) else []
+    return [{"?column?": True}] if s.get("cancelled_starts", command_id) else []
 
 
 def start_forestall(s: _Session, command_id, at):
@@ -260,9 +260,10 @@ def job_open(s: _Session, command_id, sequence_id, type, users, context, overrid
 
 
 def job_wait(s: _Session, command_id):
-    if s.get("start_jobs", command_id):
-        s.lock("start_jobs", command_id)
-    return 0
+    if s.get("start_jobs", command_id) is None:
+        return 0
+    s.lock("start_jobs", command_id)
+    return 1
 
 
 def job_claim(s: _Session, batch):

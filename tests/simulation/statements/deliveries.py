@@ -36,7 +36,8 @@ def _place(row):
 
 
 def _with_status(row):
-    return row | {"status": _status([kind for kind in _PRECEDENCE if row[f"{kind}_at"] is not None])}
+    known = [kind for kind in _PRECEDENCE if row[f"{kind}_at"] is not None]
+    return row | {"status": _status(known), "unsettled": not known}
 
 
 def contents_plan(s: _Session, *columns):
@@ -101,7 +102,7 @@ def failures(s: _Session, ids):
             "id": id, "channel": one["channel"], "step": one["step"], "scheduled_at": one["scheduled_at"],
             "is_fallback": one["fallback_of"] is not None,
             "evidence": any(one[name] for name in ("delivered_at", "opened_at", "clicked_at", "complained_at")),
-            "enrolment_id": enrolment["id"], "current": enrolment["last_delivery_id"] == id,
+            "enrolment_id": enrolment["id"], "current": enrolment["last_delivery_id"] and enrolment["last_delivery_id"] == id,
             "running": enrolment["state"] in ("active", "completed"),
             **{
                 name: enrolment[name] for name in ("user_id", "sequence_id", "sequence_type", "override_channel", "context")

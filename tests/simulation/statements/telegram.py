@@ -191,11 +191,15 @@ def chats_hold(s: _Session, chats, waits):
 
 
 def chats_mark(s: _Session, chats, users, states):
+    touched = 0
     for chat, user, state in sorted(zip(chats, users, states, strict=True)):
         known = {"chat_id": chat, "user_id": user, "state": state, "moved_to": None, "linked_at": None}
-        if not s.insert("chats", chat, known) and s.get("chats", chat)["state"] != "replaced":
+        if s.insert("chats", chat, known):
+            touched += 1
+        elif s.get("chats", chat)["state"] != "replaced":
             s.update("chats", chat, state=state, user_id=user)
-    return len(chats)
+            touched += 1
+    return touched
 
 
 def chat_move(s: _Session, chat, moved_to, user):
