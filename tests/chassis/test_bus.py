@@ -125,3 +125,22 @@ class _Mute:
 
     async def publish(self, *_: Any) -> None:
         raise ConnectionError
+
+
+def test_a_service_says_that_it_is_there_and_takes_its_leave(play: Callable[..., None]) -> None:
+    told: list[list[tuple[str, list[str]]]] = []
+
+    async def hear(_message: SendTelegrams) -> None: ...
+
+    async def scene(service: Service) -> None:
+        async with asyncio.timeout(20):
+            while not (rows := await service.database.pool.fetch("select instance, problems from presence")):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        assert [row["instance"] for row in rows] == [service.instance]
+        told.append([(row["instance"], row["problems"]) for row in rows])
+
+    # A second process finds no trace of the first, which ended cleanly.
+    play(scene, hear)
+    play(scene, hear)
+    (first,), (second,) = told
+    assert first[0] != second[0] and first[1] == second[1] == []

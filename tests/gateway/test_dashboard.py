@@ -184,7 +184,7 @@ def test_overview_tells_each_service_and_what_failed(gateway: Gateway, browser: 
         delivery_id,
     )
     page = browser.page(HOME)
-    assert "rejected_by_test" in page and f"{HOME}/deliveries/{delivery_id}" in page
+    assert "rejected by test" in page and f"{HOME}/deliveries/{delivery_id}" in page
 
 
 def test_people_are_added_found_and_changed(gateway: Gateway, browser: Browser) -> None:

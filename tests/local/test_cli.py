@@ -13,7 +13,7 @@ import httpx
 import msgspec
 import pytest
 from nurture_local import cli, gateway, screens
-from nurture_local.commands import bus, trigger, watch
+from nurture_local.commands import bus, run, trigger, watch
 
 Handler = Callable[[httpx.Request], httpx.Response]
 
@@ -305,3 +305,12 @@ def test_an_answer_that_is_no_problem_document_is_shown_too() -> None:
     failure = gateway.problem(httpx.Response(502, text="bad gateway"))
     assert str(failure) == "502 Bad Gateway"
     assert failure.more == ("bad gateway",)
+
+
+def test_the_page_that_leads_to_the_dashboard_is_its_owners_alone(tmp_path: Path) -> None:
+    page, target = tmp_path / "open.html", tmp_path / "target"
+    target.write_text("mine")
+    page.symlink_to(target)
+    run.write_leading_page(page, "https://nurture.test/admin/sign-in/a?b&c")
+    assert target.read_text() == "mine" and not page.is_symlink() and page.stat().st_mode & 0o777 == 0o600
+    assert 'content="0; url=https://nurture.test/admin/sign-in/a?b&amp;c"' in page.read_text()

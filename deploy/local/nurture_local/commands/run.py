@@ -256,13 +256,13 @@ def open_(*, data_dir: Where = None) -> int:
     page = DataDir(data_dir).path / "open.html"
     if (data_dir is None and os.environ.get("NURTURE_URL")) or not page.parent.is_dir():
         return 0
-    _write_leading_page(page, link)
+    write_leading_page(page, link)
     if not webbrowser.open(page.resolve().as_uri()):
         errors.print("No browser could be started here.")
     return 0
 
 
-def _write_leading_page(page: Path, link: str) -> None:
+def write_leading_page(page: Path, link: str) -> None:
     """A page for its owner alone that leads on: in a browser's arguments everybody on this machine could read the link."""
     page.unlink(missing_ok=True)
     with os.fdopen(os.open(page, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:

@@ -11,10 +11,10 @@ LEFT, RIGHT, TOP, BOTTOM = 40, 8, 8, 22
 
 
 def nice_top(highest: float) -> int:
-    """The end of an axis: 1, 2 or 5 times a power of ten, at least `highest`, and even enough to be halved."""
+    """The end of an axis: a round number, at least `highest`, that can be halved."""
     size = 1
     while True:
-        for step in (2, 4, 10):
+        for step in (2, 4, 6, 8, 10):
             if step * size >= highest:
                 return step * size
         size *= 10
