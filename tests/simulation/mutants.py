@@ -77,20 +77,20 @@ def loss_of_the_bus_is_not_made_good(world: World, stack: ExitStack) -> None:
     _everywhere(world, "outbox_refill", lambda s, *_: 0)
 
 
-@_caught_by("C1 duplicates", near=15)
+@_caught_by("C1 duplicates")
 def fresh_key_per_attempt(world: World, stack: ExitStack) -> None:
     """Each attempt at an email comes under a key of its own."""
     send = world.resend.send
     world.resend.send = lambda key, mails: send(str(uuid4()), mails)  # type: ignore[method-assign]
 
 
-@_caught_by("C1 duplicates", near=15)
+@_caught_by("C1 duplicates")
 def key_trusted_for_ever(world: World, stack: ExitStack) -> None:
     """An email is tried again under its key, whatever the provider still knows of that key."""
     nurture_email.attempts.KEY_LIFETIME = timedelta(days=365)
 
 
-@_caught_by("C1 duplicates", "C3 truth", near=45)
+@_caught_by("C1 duplicates", "C3 truth")
 def refusal_after_a_doubt_is_believed(world: World, stack: ExitStack) -> None:
     """An email that may have arrived has failed, because a later attempt was refused."""
     decide = nurture_email.sender.decide
@@ -101,7 +101,7 @@ def refusal_after_a_doubt_is_believed(world: World, stack: ExitStack) -> None:
     stack.enter_context(patch.object(nurture_email.sender, "decide", sure))
 
 
-@_caught_by("C1 duplicates", near=97)
+@_caught_by("C1 duplicates", near=60)
 def reaper_sends_again(world: World, stack: ExitStack) -> None:
     """What was being sent to a chat when its worker died is sent again."""
 
@@ -158,7 +158,7 @@ def fallback_on_unknown(world: World, stack: ExitStack) -> None:
     stack.enter_context(patch.object(nurture_controller.falling_back, "FAILING", failing | {"unknown"}))
 
 
-@_caught_by("order")
+@_caught_by("order", near=14)
 def plans_past_an_open_delivery(world: World, stack: ExitStack) -> None:
     """The next step does not wait for the one before it."""
 
@@ -174,7 +174,7 @@ def fold_takes_the_last(world: World, stack: ExitStack) -> None:
     stack.enter_context(patch.object(deliveries, "_least", lambda old, new: new if new is not None else old))
 
 
-@_caught_by("C2 lost", "commands", near=20)
+@_caught_by("C2 lost", "commands", near=102)
 def command_is_evaluated_again(world: World, stack: ExitStack) -> None:
     """A command that comes twice is not known by its answer."""
     world.statements["controller"]["command_result"] = lambda s, command_id: []

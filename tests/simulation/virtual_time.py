@@ -1,6 +1,7 @@
 """An event loop whose clock jumps to the next timer instead of waiting for it, and what the product asks the time of."""
 
 import asyncio
+import heapq
 import itertools
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
@@ -60,7 +61,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         super().__init__()
         self.numbers = itertools.count()
         self._seconds = 0.0
-        self._selector = self
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self.set_task_factory(self._make_task)
 
     def time(self) -> float:
@@ -71,13 +72,28 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def now(self) -> datetime:
         return EPOCH + timedelta(seconds=self._seconds)
 
-    def select(self, timeout: float | None) -> list[Any]:
-        if timeout is None:
-            raise NothingLeft
-        self._seconds += timeout
-        return []
+    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> asyncio.TimerHandle:
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        heapq.heappush(self._timers, (when, next(self.numbers), timer))
+        return timer
 
-    def _process_events(self, event_list: list[Any]) -> None: ...
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None: ...
+
+    def _run_once(self) -> None:
+        """What is ready, and when nothing is, the next timer and all of the same moment."""
+        timers, ready = self._timers, self._ready
+        while not ready:
+            if not timers:
+                raise NothingLeft
+            self._seconds = max(self._seconds, timers[0][0])
+            while timers and timers[0][0] <= self._seconds:
+                timer = heapq.heappop(timers)[2]
+                if not timer.cancelled():
+                    ready.append(timer)
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if not handle.cancelled():
+                handle._run()
 
     def _write_to_self(self) -> None: ...
 
