@@ -66,8 +66,9 @@ check: setup ## lint, format, types, import rules, lock file
 bench: setup ## measure against a bare pipeline on the same machine
 	@$(CLEAN) $(BIN)/python -m bench
 
-docs: setup ## write the reference pages anew
+docs: setup ## write the reference pages and the bus users anew
 	@$(BIN)/python docs/generate.py
+	@$(BIN)/python -m nurture_local.bus_users deploy/nats/users.conf
 
 fmt: setup ## format the code
 	@$(BIN)/ruff check --fix-only -q . ; $(BIN)/ruff format -q .

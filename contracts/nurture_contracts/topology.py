@@ -70,3 +70,22 @@ CONSUMERS = (
 
 BY_DURABLE = {consumer.durable: consumer for consumer in CONSUMERS}
 MESSAGES: tuple[type[Message], ...] = tuple(dict.fromkeys(consumer.message for consumer in CONSUMERS))
+
+ROOMS = tuple(c.REPLAY)
+_COMMANDED_BY: dict[type[Message], tuple[str, ...]] = {
+    c.SendEmails: ("controller", "gateway"),
+    c.SendTelegrams: ("controller",),
+}
+OVERHEARD: dict[str, tuple[type[Message], ...]] = {"gateway": (e.CommandSettled,)}
+"""What a room's replicas all hear as it passes, beside its durable consumers."""
+
+
+def said_by(message: type[Message]) -> tuple[str, ...]:
+    """The rooms that say a message: an event its own room, a command the gateway, unless the table knows better."""
+    _, kind, room, _ = message.subject.split(".")
+    return (room,) if kind == "evt" else _COMMANDED_BY.get(message, ("gateway",))
+
+
+def heard_by(room: str) -> tuple[Consumer, ...]:
+    """The durable consumers of a room."""
+    return tuple(consumer for consumer in CONSUMERS if consumer.durable.startswith(f"{room}-"))

@@ -94,6 +94,11 @@ def test_no_visit_leaves_this_machine(scheme: str, host: str, path: str) -> None
         assert "admin" not in urlsplit(target).path
 
 
+def test_a_gateway_in_another_container_is_not_on_loopback() -> None:
+    link = "http://127.0.0.1:8001/t/c/abc"
+    assert links.on_this_machine(link, "http://gateway:8080/admin/api/email/webhook") == "http://gateway:8080/t/c/abc"
+
+
 def test_the_marked_image_is_the_pixel_wherever_it_stands() -> None:
     html = '<img class="x tracking-pixel" src="/t/o/a"><img src="/t/o/b"><a href="/t/c/1">Go <b>now</b></a><a href="/x">n</a>'
     found = links.find(html, {"list-unsubscribe": "<mailto:a@b.co>, <https://h/u/t>"})

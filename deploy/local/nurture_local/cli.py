@@ -8,6 +8,7 @@ from cyclopts import App, CycloptsError
 
 from nurture_local.commands import (
     bus,
+    compose,
     db,
     demo,
     doctor,
@@ -58,6 +59,7 @@ app.command(email.email)
 app.command(webhook.webhook)
 app.command(bus.bus)
 app.command(db.db)
+app.command(compose.compose_env)
 app.command(doctor.doctor)
 app.command(verify.verify)
 app.command(demo.demo)

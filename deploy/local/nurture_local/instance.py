@@ -63,6 +63,18 @@ class Secrets(Struct, kw_only=True):
     telegram_webhook_secret: str = ""
     postgres_password: str = ""
 
+    def complete(self) -> None:
+        """Make those that are missing, but for the password, which the cluster's maker makes."""
+        self.secret_key = self.secret_key or randomness.token_urlsafe(48)
+        self.admin_api_key = self.admin_api_key or f"nrt_{randomness.token_urlsafe(24)}"
+        self.sandbox_api_key = self.sandbox_api_key or f"re_sandbox_{randomness.token_hex(12)}"
+        if not self.sandbox_bot_token:
+            bot_id = 7_000_000_000 + randomness.randbelow(10**9)
+            self.sandbox_bot_token = f"{bot_id}:sandbox_{randomness.token_hex(16)}"
+        self.telegram_webhook_secret = self.telegram_webhook_secret or randomness.token_urlsafe(32)
+        if not self.webhook_secret:
+            self.webhook_secret = "whsec_" + base64.b64encode(randomness.token_bytes(24)).decode()
+
 
 T = TypeVar("T")
 
@@ -100,19 +112,11 @@ class DataDir:
         self._write(self._state_file, state)
 
     def secrets(self) -> Secrets:
-        """The generated secrets; missing ones are made and kept. The password is made by the cluster's maker."""
+        """The generated secrets; missing ones are made and kept."""
         path = self.path / "secrets.json"
         found = self._read(path, Secrets) or Secrets()
         before = msgspec.structs.replace(found)
-        found.secret_key = found.secret_key or randomness.token_urlsafe(48)
-        found.admin_api_key = found.admin_api_key or f"nrt_{randomness.token_urlsafe(24)}"
-        found.sandbox_api_key = found.sandbox_api_key or f"re_sandbox_{randomness.token_hex(12)}"
-        if not found.sandbox_bot_token:
-            bot_id = 7_000_000_000 + randomness.randbelow(10**9)
-            found.sandbox_bot_token = f"{bot_id}:sandbox_{randomness.token_hex(16)}"
-        found.telegram_webhook_secret = found.telegram_webhook_secret or randomness.token_urlsafe(32)
-        if not found.webhook_secret:
-            found.webhook_secret = "whsec_" + base64.b64encode(randomness.token_bytes(24)).decode()
+        found.complete()
         if found != before:
             self.write_secrets(found)
         return found

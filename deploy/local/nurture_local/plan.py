@@ -234,7 +234,7 @@ def _services(
         "NURTURE_TELEGRAM": configuration.telegram,
         **({} if configuration.live else {"NURTURE_SANDBOX": "1"}),
     }
-    telegram = _telegram(state, configuration, keys)
+    telegram = telegram_settings(configuration, keys, state.sandbox or "", state.sandbox or "")
     links = {"TELEGRAM_LINK_URL": telegram.get("TELEGRAM_LINK_URL", "")}
     own = {
         "gateway": {
@@ -275,15 +275,18 @@ def _services(
     return specs
 
 
-def _telegram(state: State, configuration: Configuration, keys: Keys) -> dict[str, str]:
-    """The bot's settings, the sandbox's or the real ones, never a mixture; none while the channel is off."""
+def telegram_settings(configuration: Configuration, keys: Keys, sandbox: str, shown: str) -> dict[str, str]:
+    """The bot's settings, the sandbox's or the real ones, never a mixture; none while the channel is off.
+
+    Services find the sandbox at `sandbox`, people's browsers at `shown`.
+    """
     if configuration.telegram == "off":
         return {}
     played = configuration.telegram == "sandbox"
     return {
         "TELEGRAM_BOT_TOKEN": keys.bot_token,
-        "TELEGRAM_API_URL": state.sandbox or "" if played else configuration.telegram_api_url,
-        "TELEGRAM_LINK_URL": f"{state.sandbox}/t.me" if played else configuration.telegram_link_url,
+        "TELEGRAM_API_URL": sandbox if played else configuration.telegram_api_url,
+        "TELEGRAM_LINK_URL": f"{shown}/t.me" if played else configuration.telegram_link_url,
         "TELEGRAM_UPDATES": configuration.telegram_updates,
         "TELEGRAM_WEBHOOK_SECRET": keys.telegram_webhook_secret,
     }

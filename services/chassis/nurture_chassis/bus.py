@@ -52,9 +52,15 @@ class Bus:
         self.on_reconnect: list[Callable[[], None]] = []
         self.lost = asyncio.Event()
         """Set when the connection has closed for good: the process should end and be started again."""
+        # Answers come to an inbox of this service's own, so that a server can keep all others from reading them.
+        self._inbox = f"_INBOX.{service}"
+        servers = [server.strip() for server in nats_url.split(",") if server.strip()]
         self.broker = NatsBroker(
-            [server.strip() for server in nats_url.split(",") if server.strip()],
+            servers,
             name=f"nurture-{service}",
+            inbox_prefix=self._inbox,
+            # What the AsyncAPI document shows, to everybody who can reach it.
+            specification_url=[_without_user(server) for server in servers],
             serializer=MsgSpecSerializer(),
             ack_policy=AckPolicy.MANUAL,
             max_reconnect_attempts=-1,
@@ -66,6 +72,7 @@ class Bus:
             disconnected_cb=self._disconnected,
             reconnected_cb=self._reconnected,
             closed_cb=self._closed,
+            error_cb=self._complained,
             graceful_timeout=15,
             logger=None,
         )
@@ -134,6 +141,7 @@ class Bus:
         await self.broker.start()
 
     async def _pull(self, subject: str, *, durable: str, stream: str, config: Any = None, **more: Any) -> Any:
+        more["inbox_prefix"] = f"{self._inbox}.".encode()
         subscription = await self.jetstream.pull_subscribe_bind(durable=durable, stream=stream, **more)
         self._pulls.append(Pull(durable, subscription, self.lost))
         return subscription
@@ -196,8 +204,18 @@ class Bus:
             log.error("bus.closed")
             self.lost.set()
 
+    async def _complained(self, error: Exception) -> None:
+        # Whoever said or asked what its user may not gets no answer, and would only know of a time-out.
+        if "permissions violation" in str(error).lower():
+            log.error("bus.not_permitted", error=str(error))
+
     def _notice_silence(self) -> None:
         connection: Any = self.broker.config.broker_config.connection_state.connection
         writer = getattr(connection._transport, "_io_writer", None)
         if writer is not None and (sock := writer.get_extra_info("socket")) is not None:
             notice_silence(sock.fileno())
+
+
+def _without_user(server: str) -> str:
+    head, slashes, rest = server.rpartition("://")
+    return head + slashes + rest.rpartition("@")[2]

@@ -10,6 +10,7 @@ _OURS = re.compile(r"/(?:t/o|t/c|u)/[A-Za-z0-9_\-.~=]+$")
 
 
 _DEEP = re.compile(r"/([A-Za-z0-9_]+)$")
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _TELEGRAM_HOSTS = ("t.me", "telegram.me")
 
 
@@ -83,13 +84,14 @@ def deep_link(url: str) -> str | None:
 def on_this_machine(url: str, gateway: str) -> str | None:
     """Where to visit one of our links so that nothing leaves this machine; None for a link that is not ours.
 
-    A link to a loopback address is taken as it is. One to the public name goes to `gateway`'s origin instead.
+    A link to a loopback address is taken as it is, unless the gateway is on another machine, or in another container. One to
+    the public name goes to `gateway`'s origin instead.
     """
     parts = urlsplit(url)
     ours = _OURS.search(parts.path)
     if parts.scheme not in ("http", "https") or ours is None:
         return None
-    if parts.hostname in ("127.0.0.1", "localhost", "::1"):
-        return url
     origin = urlsplit(gateway)
+    if parts.hostname in _LOOPBACK and (not origin.netloc or origin.hostname in _LOOPBACK):
+        return url
     return f"{origin.scheme}://{origin.netloc}{ours.group(0)}" if origin.netloc else None

@@ -1,0 +1,79 @@
+"""What the containers are told: made once, derived the rest, and never a mixture of sandbox and provider."""
+
+import re
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from nurture_chassis.settings import SettingsError
+from nurture_local import addresses, compose_env
+
+from tests.journeys.system import CLEAN, NURTURE
+
+ROOT = Path(__file__).resolve().parents[2]
+COMPOSE = (ROOT / "deploy/compose.yaml").read_text()
+
+
+def test_it_makes_what_compose_asks_for() -> None:
+    made = compose_env.make({}, {})
+    asked = set(re.findall(r"\$\{([A-Z_]+)(?::\?[^}]*)?\}", COMPOSE))
+    assert asked - {"NAME"} <= set(made), "these have no default in compose.yaml"
+    assert made["NURTURE_SANDBOX"] == "1"
+    assert made["RESEND_API_URL"] == made["TELEGRAM_API_URL"] == "http://sandbox:8080"
+    assert made["EMAIL_DATABASE_PASSWORD"] == addresses.role_password(made["SECRET_KEY"], "nurture_email")
+    secrets = [value for name, value in made.items() if name.endswith(("_PASSWORD", "_KEY", "_TOKEN"))]
+    assert min(map(len, secrets)) >= 30
+
+
+def test_what_was_made_stays_and_a_key_that_comes_later_replaces_the_sandbox() -> None:
+    first = compose_env.make({}, {})
+    assert compose_env.make(compose_env.read(compose_env.write(first)), {}) == first
+    key = {
+        "RESEND_API_KEY": "re_live",
+        "FROM_EMAIL": "Tea <hello@example.com>",
+        "PUBLIC_URL": "https://tea.example.com",
+    }
+    live = compose_env.make(first, key)
+    assert (live["NURTURE_SANDBOX"], live["NURTURE_TELEGRAM"], live["NURTURE_SANDBOX_URL"]) == ("0", "off", "")
+    assert live["RESEND_API_URL"] == "https://api.resend.com"
+    assert live["RESEND_WEBHOOK_SECRET"] == "", "the sandbox's secret would only hide that none was set"
+    assert "TELEGRAM_BOT_TOKEN" not in live
+    unchanged = ("SECRET_KEY", "POSTGRES_PASSWORD", "NATS_EMAIL_PASSWORD", "ADMIN_API_KEY")
+    assert [live[name] for name in unchanged] == [first[name] for name in unchanged]
+    assert compose_env.make(compose_env.read(compose_env.write(live)), {}) == live, (
+        "it stays live without the shell's key"
+    )
+
+
+def test_production_without_keys_is_refused() -> None:
+    with pytest.raises(SettingsError, match="RESEND_API_KEY"):
+        compose_env.make({}, {"ENVIRONMENT": "production"})
+
+
+@given(st.dictionaries(st.from_regex(r"[A-Z][A-Z0-9_]{0,8}", fullmatch=True), st.text(st.characters(min_codepoint=32, exclude_characters="'\x7f\x85\u2028\u2029", categories=("L", "N", "P", "S", "Zs")), max_size=20)))  # fmt: skip
+def test_a_file_is_read_as_it_was_written(settings: dict[str, str]) -> None:
+    assert compose_env.read(compose_env.write(settings)) == settings
+
+
+def test_what_a_file_cannot_hold_is_refused() -> None:
+    with pytest.raises(compose_env.NotWritable, match="FROM_EMAIL"):
+        compose_env.write({"FROM_EMAIL": "O'Hara <o@example.com>"})
+
+
+def test_the_command_writes_a_file_for_its_owner_alone_that_a_shell_reads_alike(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    for _ in range(2):
+        done = subprocess.run(
+            [NURTURE, "compose-env", str(file)], env=CLEAN, text=True, capture_output=True, timeout=60, check=True
+        )
+        assert "email sandbox, telegram sandbox" in done.stdout
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    made = compose_env.read(file.read_text())
+    assert made["SECRET_KEY"] not in done.stdout
+    script = "set -a; . ./.env; env -0"
+    shell = subprocess.run(["sh", "-ec", script], cwd=tmp_path, text=True, capture_output=True, timeout=30, check=True)
+    seen = dict(line.partition("=")[::2] for line in shell.stdout.split("\0"))
+    assert {name: seen.get(name) for name in made} == made
