@@ -198,7 +198,9 @@ def test_people_are_added_found_and_changed(gateway: Gateway, browser: Browser) 
     assert "begins with “zzz”" in browser.page(f"{USERS}?q=zzz")
     (person,) = gateway.http.get("/admin/api/users", params={"q": name}).json()["items"]
     assert f"{USERS}/{person['id']}" in found
-    assert browser.http.get(f"{USERS}/nobody-17").status_code == 404
+    nobody = browser.http.get(f"{USERS}/nobody-17")
+    assert nobody.status_code == 404 and nobody.headers["content-type"].startswith("text/html")
+    assert "There is no person" in nobody.text and "To the dashboard" in nobody.text
 
 
 def test_a_persons_page_tells_why_each_message(gateway: Gateway, browser: Browser) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
 
 import asyncpg
 from nurture_gateway.dashboard.live import Live, Region
@@ -56,6 +57,26 @@ def test_readers_share_one_rendering_and_hear_changes_only() -> None:
         made = shown.made
         await asyncio.sleep(0.05)
         assert shown.made == made, "nobody looks, nothing is made"
+
+    play(scene)
+
+
+def test_what_takes_long_is_looked_at_less_often() -> None:
+    async def scene() -> None:
+        shown, live = Shown(), Live(asyncio.Event())
+        loop = asyncio.get_running_loop()
+        looks: list[float] = []
+
+        async def slow() -> str:
+            looks.append(loop.time())
+            await asyncio.sleep(0.02)
+            return str(len(looks))
+
+        reader = live.stream([Region("slow", (), slow, every=0.0), shown.region()], always)
+        while len(looks) < 3:
+            await anext(reader)
+        await reader.aclose()
+        assert all(later - earlier >= 0.19 for earlier, later in pairwise(looks))
 
     play(scene)
 

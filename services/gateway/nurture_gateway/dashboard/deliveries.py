@@ -41,5 +41,7 @@ async def resend(request: Request[Any, Any, Any], room: TheRoom, delivery_id: Fr
     if isinstance(told, Refused):
         return await _page(request, room, delivery_id, told)
     if "delivery_id" not in told:
-        return done(f"{HOME}/{delivery_id}", "Stored: the controller has not answered yet; it will be done.")
-    return done(f"{HOME}/{told['delivery_id']}", f"This is round {told['round']}: sent once more by {told['channel']}.")
+        return done(room, f"{HOME}/{delivery_id}", "Stored: the controller has not answered yet; it will be done.")
+    return done(
+        room, f"{HOME}/{told['delivery_id']}", f"This is round {told['round']}: sent once more by {told['channel']}."
+    )

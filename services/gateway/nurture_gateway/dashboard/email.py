@@ -79,7 +79,7 @@ async def send_test(request: Request[Any, Any, Any], room: TheRoom) -> Response[
     told = await attempt(request, "test", values, work)
     if isinstance(told, Refused):
         return await _page(request, room, told)
-    return done(f"{HOME}#tests", f"A test mail to {values['email_address']} is on its way.")
+    return done(room, f"{HOME}#tests", f"A test mail to {values['email_address']} is on its way.")
 
 
 async def _queue(
@@ -95,7 +95,7 @@ async def _queue(
     if isinstance(told, Refused):
         return await _page(request, room, told)
     later = "Stored: the controller has not answered yet; it will be done."
-    return done(f"{HOME}#queue", later if "status_url" in told else words(told))
+    return done(room, f"{HOME}#queue", later if "status_url" in told else words(told))
 
 
 @post("/email/queue/process", include_in_schema=False)

@@ -110,11 +110,13 @@ async def trigger(request: Request[Any, Any, Any], room: TheRoom) -> Response[An
         return await _page(request, room, refused=told)
     user, type_name = values.get("user_id", ""), values.get("sequence_type", "")
     if "enrolment_id" not in told:
-        return done(HOME, f"Stored: {type_name} for {user}. The controller has not answered yet; it will be done.")
+        return done(
+            room, HOME, f"Stored: {type_name} for {user}. The controller has not answered yet; it will be done."
+        )
     by = f" by {told['channel']}" if told.get("channel") else ""
     waits = " It is paused and waits." if told.get("paused") else ""
     text = f"{type_name} started for {user}: step {told['step']}{by}.{waits}"
-    return done(f"{HOME}#active", text, link=("Their story", f"/admin/dashboard/users/{told['user_id']}"))
+    return done(room, f"{HOME}#active", text, link=("Their story", f"/admin/dashboard/users/{told['user_id']}"))
 
 
 @post("/sequences/cancel", include_in_schema=False)
@@ -129,8 +131,8 @@ async def cancel(request: Request[Any, Any, Any], room: TheRoom) -> Response[Any
     if isinstance(told, Refused):
         return await _page(request, room, refused=told)
     if "cancelled" not in told:
-        return done(HOME, "Stored: it will be cancelled.")
-    return done(f"{HOME}#active", "Cancelled." if told["cancelled"] else "It had ended already.")
+        return done(room, HOME, "Stored: it will be cancelled.")
+    return done(room, f"{HOME}#active", "Cancelled." if told["cancelled"] else "It had ended already.")
 
 
 async def _hold(request: Request[Any, Any, Any], room: Room, paused: bool) -> Response[Any]:
@@ -146,7 +148,7 @@ async def _hold(request: Request[Any, Any, Any], room: Room, paused: bool) -> Re
     if isinstance(told, Refused):
         return await _page(request, room, refused=told)
     what = named.get("sequence_type", "Everything")
-    return done(HOME, f"{what} is paused. Nobody is lost: who is in it waits." if paused else f"{what} goes on.")
+    return done(room, HOME, f"{what} is paused. Nobody is lost: who is in it waits." if paused else f"{what} goes on.")
 
 
 @post("/sequences/pause", include_in_schema=False)

@@ -2,6 +2,7 @@
 
 import base64
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import msgspec
@@ -57,17 +58,22 @@ async def page(
         **values,
     )
     if notice is not None:
-        response.cookies.append(Cookie(NOTICE, value="", path="/admin", httponly=True, samesite="lax", max_age=0))
+        response.cookies.append(_cookie(room, "", 0))
     return response
 
 
-def done(to: str, text: str, *, link: tuple[str, str] | None = None) -> Response[Any]:
+def done(room: Room, to: str, text: str, *, link: tuple[str, str] | None = None) -> Response[Any]:
     """Back to a page, which says once what was done. `link` is a word and where it leads."""
     response = Redirect(to, status_code=303)
     note = base64.urlsafe_b64encode(msgspec.json.encode([text[:1000], link])).decode()
     # Not a secret and not believed either: a text that the page shows, escaped.
-    response.cookies.append(Cookie(NOTICE, value=note, path="/admin", httponly=True, samesite="lax", max_age=60))
+    response.cookies.append(_cookie(room, note, 60))
     return response
+
+
+def _cookie(room: Room, note: str, seconds: int) -> Cookie:
+    secure = urlsplit(room.config.public_url).scheme == "https"
+    return Cookie(NOTICE, value=note, path="/admin", httponly=True, samesite="lax", secure=secure, max_age=seconds)
 
 
 def _notice(request: Request[Any, Any, Any]) -> tuple[str, tuple[str, str] | None] | None:

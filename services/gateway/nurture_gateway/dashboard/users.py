@@ -53,7 +53,7 @@ async def add_user(request: Request[Any, Any, Any], room: TheRoom) -> Response[A
     told = await attempt(request, "person", values, work)
     if isinstance(told, Refused):
         return await _list(request, room, refused=told)
-    return done(f"{HOME}/{told['id']}", f"{told['first_name']} is saved.")
+    return done(room, f"{HOME}/{told['id']}", f"{told['first_name']} is saved.")
 
 
 async def person_page(
@@ -98,7 +98,7 @@ async def set_preferences(request: Request[Any, Any, Any], room: TheRoom, ref: F
     told = await attempt(request, "preferences", values, work)
     if isinstance(told, Refused):
         return await person_page(request, room, ref, told)
-    return done(f"{HOME}/{told['user_id']}", "Preferences saved.")
+    return done(room, f"{HOME}/{told['user_id']}", "Preferences saved.")
 
 
 def _wish(values: dict[str, str], channel: str) -> dict[str, Any]:
@@ -121,7 +121,7 @@ async def verify_address(request: Request[Any, Any, Any], room: TheRoom, ref: Fr
     told = await attempt(request, "verification", await filled(request), work)
     if isinstance(told, Refused):
         return await person_page(request, room, ref, told)
-    return done(f"{HOME}/{told['user_id']}", f"A mail to {told['email_address']} asks whether it is theirs.")
+    return done(room, f"{HOME}/{told['user_id']}", f"A mail to {told['email_address']} asks whether it is theirs.")
 
 
 @post("/users/{ref:str}/telegram-link", include_in_schema=False)

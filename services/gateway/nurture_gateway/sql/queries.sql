@@ -525,10 +525,11 @@ select type, version, jsonb_array_length(definition -> 'steps') as steps from {p
 
 -- name: recent_failures
 -- Among the newest 2,000 messages, so that a long quiet time costs nothing.
-select d.id, d.user_id, d.sequence_type, d.message_step, d.channel, d.status_detail, d.failure_reason, d.failed_at
-from (select * from {publish}.deliveries order by created_at desc limit 2000) d
-where d.status_detail in ('failed', 'bounced', 'complained', 'suppressed', 'unknown', 'expired')
-order by d.failed_at desc nulls last limit $1
+select d.id, d.user_id, d.sequence_type, d.step, d.channel, d.status, d.failure_reason,
+    coalesce(d.failed_at, d.bounced_at, d.complained_at, d.suppressed_at, d.expired_at, d.unknown_at) as at
+from (select * from {publish}.delivery_facts order by created_at desc limit 2000) d
+where d.status in ('failed', 'bounced', 'complained', 'suppressed', 'unknown', 'expired')
+order by at desc nulls last limit $1
 
 -- name: channel_troubles
 -- What keeps a channel from sending, in words.
