@@ -1,6 +1,7 @@
 """Who gets into the dashboard, with what, for how long; and whose forms are believed."""
 
 import re
+from collections.abc import Iterator
 from contextlib import ExitStack
 from urllib.parse import urlsplit
 
@@ -50,15 +51,23 @@ def test_a_session_is_a_cookie_that_scripts_and_other_sites_cannot_use(gateway: 
     assert not re.search(r"<script>|<style|\son\w+=|style=", page.text)
 
 
-def test_over_https_cookies_are_for_https_and_this_host_only(servers: Servers) -> None:
+@pytest.fixture(scope="module")
+def elsewhere(servers: Servers) -> Iterator[Gateway]:
+    """Another gateway on the same database: behind https, with a key of its own."""
+    key = "another-key-0123456789"
     with ExitStack() as stack:
-        gateway = Gateway(servers, stack, "https", PUBLIC_URL="https://nurture.test")
-        browser = gateway.stranger()
-        form = browser.http.get(SIGN_IN)
-        assert form.headers["set-cookie"].startswith("__Host-nurture_visit=") and "Secure" in form.headers["set-cookie"]
-        answer = gateway.anonymous.get(urlsplit(gateway.post("/admin/api/sign-in-links").json()["url"]).path)
-        assert answer.headers["set-cookie"].startswith("__Host-nurture_session=")
-        assert "Secure" in answer.headers["set-cookie"]
+        gateway = Gateway(servers, stack, "elsewhere", PUBLIC_URL="https://nurture.test", ADMIN_API_KEY=key)
+        gateway.http.headers["Authorization"] = f"Bearer {key}"
+        yield gateway
+
+
+def test_over_https_cookies_are_for_https_and_this_host_only(elsewhere: Gateway) -> None:
+    form = elsewhere.stranger().http.get(SIGN_IN)
+    assert form.headers["set-cookie"].startswith("__Host-nurture_visit=") and "Secure" in form.headers["set-cookie"]
+    made = elsewhere.post("/admin/api/sign-in-links").json()["url"]
+    assert made.startswith("https://nurture.test/admin/sign-in/")
+    cookie = elsewhere.anonymous.get(urlsplit(made).path).headers["set-cookie"]
+    assert cookie.startswith("__Host-nurture_session=") and "Secure" in cookie
 
 
 def test_signing_out_ends_the_session_and_not_only_the_cookie(gateway: Gateway) -> None:
@@ -84,13 +93,14 @@ def test_sessions_grow_old(gateway: Gateway) -> None:
     assert browser.http.get(DASHBOARD).status_code == 303
 
 
-def test_another_key_signs_everybody_out(gateway: Gateway, servers: Servers) -> None:
-    token = gateway.browser().cookie("session").value
-    with ExitStack() as stack:
-        rotated = Gateway(servers, stack, "rotated", ADMIN_API_KEY="another-key-0123456789")
-        browser = rotated.stranger()
-        browser.http.cookies.set("nurture_session", token)
-        assert browser.http.get(DASHBOARD).status_code == 303
+def test_another_key_signs_everybody_out(gateway: Gateway, elsewhere: Gateway) -> None:
+    def opens(token: str) -> bool:
+        cookie = {"Cookie": f"__Host-nurture_session={token}"}
+        return elsewhere.stranger().http.get(DASHBOARD, headers=cookie).status_code == 200
+
+    made = elsewhere.anonymous.get(urlsplit(elsewhere.post("/admin/api/sign-in-links").json()["url"]).path)
+    assert opens(made.headers["set-cookie"].partition("=")[2].partition(";")[0])
+    assert not opens(gateway.browser().cookie("session").value)
 
 
 def test_a_link_signs_in_once(gateway: Gateway) -> None:

@@ -250,9 +250,12 @@ def test_every_page_fits_and_can_be_used_by_everybody(
     for path in paths:
         page.goto(f"/admin/dashboard{path}")
         assert page.evaluate("document.documentElement.scrollWidth") <= size["width"], path
+        # On a phone and in the dark the pages are the same; their colours are not, and these three have all of them.
+        dark = scheme == "dark"
+        if dark and path not in ("", "/analytics", f"/users/{name}"):
+            continue
         page.evaluate(AXE_FILE_PATH.read_text())
-        # The pages are the same in the dark and on a phone; their colours are not.
-        rules = "{runOnly: ['color-contrast']}" if scheme == "dark" else "{}"
+        rules = "{runOnly: ['color-contrast']}" if dark else "{}"
         found = page.evaluate(
             f"axe.run({rules}).then(told => told.violations.map(one => [one.id, one.nodes.map(n => n.html)]))"
         )
