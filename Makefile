@@ -10,7 +10,7 @@ WORKERS ?= 6
 SEEDS ?= 2000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down status test test-categories test-performance test-report walk-seed faults simulate check bench docs fmt
+.PHONY: help setup up down status test test-categories test-performance test-report walk-seed faults containers simulate check bench docs fmt
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 26
@@ -35,7 +35,7 @@ status: setup ## what runs, where, with which key
 	@$(BIN)/nurture status
 
 test: setup ## every test that this machine can run; ARGS="-m email_delivery" or ARGS=tests/email: some of them
-	@$(CLEAN) $(BIN)/pytest -q -n $(WORKERS) --dist loadgroup -m "not faults" $(ARGS)
+	@$(CLEAN) $(BIN)/pytest -q -n $(WORKERS) --dist loadgroup -m "not faults and not containers" $(ARGS)
 
 test-categories: setup ## the groups of tests that `make test ARGS="-m GROUP"` knows, with counts
 	@$(CLEAN) $(BIN)/pytest -qqq --collect-only --categories
@@ -44,7 +44,7 @@ test-performance: setup ## rates, budgets and load alone, one after another
 	@$(CLEAN) $(BIN)/pytest -q -m performance_load --durations=0 $(ARGS)
 
 test-report: setup ## every test, and a page by category: .report/index.html, .report/junit.xml
-	@$(CLEAN) $(BIN)/pytest -q -n $(WORKERS) --dist loadgroup -m "not faults" --junit-xml .report/junit.xml $(ARGS); \
+	@$(CLEAN) $(BIN)/pytest -q -n $(WORKERS) --dist loadgroup -m "not faults and not containers" --junit-xml .report/junit.xml $(ARGS); \
 	 ended=$$?; $(BIN)/python -m tests.report .report && exit $$ended
 
 walk-seed: setup ## run each line of docs/seed.md against the instance that `make up` started
@@ -55,6 +55,11 @@ faults: setup ## break everything, one thing after another, and count what was l
 
 simulate: setup ## the same in virtual time: SEEDS=2000 runs, each of which its seed repeats, and every planted bug found
 	@$(CLEAN) $(BIN)/python -m tests.simulation --seeds $(SEEDS)
+
+containers: setup ## build the images and test them as containers; BASES=--from-debian makes the bases too
+	@deploy/images.sh $(BASES)
+	@$(CLEAN) $(if $(BASES),POSTGRES_IMAGE=nurture-postgres:debian NATS_IMAGE=nurture-nats:debian) \
+	 $(BIN)/pytest -q -n 0 -m containers --durations=5 tests/containers $(ARGS)
 
 check: setup ## lint, format, types, import rules, lock file
 	@$(BIN)/ruff check .

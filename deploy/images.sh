@@ -6,12 +6,13 @@
 #                                    packages first, those that are missing (root, debootstrap)
 #
 # TAG (local), BASE_IMAGE, BUILD_IMAGE (BASE_IMAGE with pip); PACKAGE_INDEX names a file with PIP_INDEX_URL=… and
-# UV_DEFAULT_INDEX=…, CERTIFICATES one with the authorities behind a proxy: both reach the build as secrets.
+# UV_DEFAULT_INDEX=…, CERTIFICATES one with the authorities to trust (this machine's): both reach the build as secrets.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 SERVICES="gateway controller email telegram scoring local"
 TAG=${TAG:-local}
-CERTIFICATES=${CERTIFICATES:-${PIP_CERT:-${SSL_CERT_FILE:-}}}
+CERTIFICATES=${CERTIFICATES:-${PIP_CERT:-${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}}}
+[ -f "$CERTIFICATES" ] || CERTIFICATES=
 export DOCKER_BUILDKIT=1
 
 # A client from 23 on builds by a plugin, which may be missing; Debian's own client needs none.
@@ -60,4 +61,4 @@ for service in $SERVICES; do
   "$docker" build -q -t "nurture-$service:$TAG" --build-arg "SERVICE=$service" --build-arg "MODULE=$module" \
     "${given[@]}" -f deploy/Dockerfile . >/dev/null
 done
-"$docker" images --filter 'reference=nurture-*' --format '{{.Repository}}:{{.Tag}}\t{{.Size}}' | sort
+"$docker" images --filter "reference=nurture-*:$TAG" --filter 'reference=nurture-*:debian' --format '{{.Repository}}:{{.Tag}}\t{{.Size}}' | sort

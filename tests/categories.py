@@ -132,8 +132,9 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", f"{name}: {category.title}")
     # Who asks for a group wants its ordinary tests: what breaks a system on purpose has a command of its own.
     chosen = config.option.markexpr
-    if chosen and "faults" not in chosen:
-        config.option.markexpr = f"({chosen}) and not faults"
+    if chosen:
+        apart = [mark for mark in ("faults", "containers") if mark not in chosen]
+        config.option.markexpr = " and not ".join([f"({chosen})", *apart])
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -68,7 +68,7 @@ def make(before: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str
     shown = "" if told.live else f"http://127.0.0.1:{ports['SANDBOX_PORT']}"
     gateway = f"http://127.0.0.1:{ports['GATEWAY_PORT']}"
     return {
-        "COMPOSE_PROJECT_NAME": before.get("COMPOSE_PROJECT_NAME", "nurture"),
+        "COMPOSE_PROJECT_NAME": environ.get("COMPOSE_PROJECT_NAME") or before.get("COMPOSE_PROJECT_NAME") or "nurture",
         **{name: getattr(secrets, field) for name, field in _KEPT.items()},
         "SECRET_KEY": keys.secret_key,
         "ADMIN_API_KEY": keys.api_key,
