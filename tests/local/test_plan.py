@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from nurture_chassis.settings import SettingsError
-from nurture_local import configuration, plan
+from nurture_local import configuration, launch, plan
 from nurture_local.configuration import Options
 from nurture_local.instance import ClockOrigin, DataDir, State
 from nurture_local.processes import ChildSpec, Stage
@@ -222,3 +222,12 @@ def test_replicas_are_read() -> None:
     for word in ("gateway=2", "email", "email=0", "email=x", "=2"):
         with pytest.raises(SettingsError, match="--replicas"):
             configuration.replicas([word])
+
+
+def test_what_is_shown_of_somebody_elses_servers_holds_no_password(tmp_path: Path) -> None:
+    bus = "nats://operator:bus-pw@one.example:4222, nats://operator:bus-pw@two.example:4222"
+    made, _ = make(tmp_path, {"NATS_URL": bus})
+    shown = launch.view(DataDir(tmp_path), made)
+    assert shown["nats"] == "nats://operator@one.example:4222,nats://operator@two.example:4222"
+    assert shown["database"] == "postgresql://admin@db.example/nurture"
+    assert {spec.env["NATS_URL"] for spec in made.specs if spec.stage in (Stage.SERVICE, Stage.GATEWAY)} == {bus}

@@ -149,8 +149,8 @@ def view(data: DataDir, made: Plan) -> dict[str, Any]:
     return {
         "gateway": state.gateway,
         "sandbox": state.sandbox,
-        "nats": state.nats,
         # A server of ours is for its user to look into; the password of somebody else's is not ours to show.
+        "nats": ",".join(map(addresses.without_password, addresses.bus_servers(state.nats))),
         "database": made.admin_url if made.home else addresses.without_password(made.admin_url),
         "api_key": made.api_key,
         "data_dir": str(data.path.resolve()),
