@@ -21,11 +21,14 @@ structlog.configure(
 
 pytest_plugins = ["tests.categories"]
 LONG = ("test_at_speed_1440",)
+SECOND = ("test_seed", "test_pages", "test_dashboard", "test_readme")
+"""What shares the second of two instances, so that no worker has all of them to itself."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: not item.name.startswith(LONG))
     for item in items:
         if "system" in getattr(item, "fixturenames", ()):
-            # One instance for all who can share it, so all of them on one worker.
-            item.add_marker(pytest.mark.xdist_group("shared-system"))
+            # One instance for those who share it, so all of them on one worker.
+            second = item.path.stem.startswith(SECOND)
+            item.add_marker(pytest.mark.xdist_group("second-system" if second else "shared-system"))
