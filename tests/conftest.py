@@ -25,6 +25,7 @@ SECOND = ("test_seed", "test_pages", "test_dashboard", "test_readme")
 """What shares the second of two instances, so that no worker has all of them to itself."""
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: not item.name.startswith(LONG))
     for item in items:

@@ -1,6 +1,7 @@
 """The command line on a running system: doctor, the bus, why, events and scores, pausing."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -13,6 +14,16 @@ from tests.journeys.system import System, eventually, running
 
 def told(system: System, *command: str) -> Any:
     return json.loads(system.cli(*command, "-o", "json").stdout)
+
+
+on_its_own = pytest.mark.xdist_group("own-instance")
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """An instance whose processes may be stopped; each test leaves it whole."""
+    with running(tmp_path_factory.mktemp("own") / "data") as system:
+        yield system
 
 
 @pytest.fixture
@@ -40,40 +51,41 @@ def unwell(system: System) -> dict[str, str]:
     return {name: check["found"] for name, check in checks(system).items() if check["verdict"] != "ok"}
 
 
-def test_doctor_on_an_instance_of_its_own(data_dir: Path) -> None:
-    with running(data_dir) as system:
-        # Who the bot is becomes known a moment after the service is ready.
-        eventually(lambda: not unwell(system), what=f"an instance that is well ({unwell(system)})")
-        known = checks(system)
-        assert {"instance", "gateway", "email", "api key", "migrations", "streams", "consumers", "clock"} <= set(known)
-        assert "@" in known["telegram bot"]["found"]
-        shown = system.cli("doctor").stdout
-        assert shown.count("✓") == len(known)
-        secrets = json.loads((data_dir / "secrets.json").read_text())
-        assert not [name for name, value in secrets.items() if value and value in shown + json.dumps(known)]
+@on_its_own
+def test_doctor_on_an_instance_of_its_own(own: System) -> None:
+    system = own
+    # Who the bot is becomes known a moment after the service is ready.
+    eventually(lambda: not unwell(system), what=f"an instance that is well ({unwell(system)})")
+    known = checks(system)
+    assert {"instance", "gateway", "email", "api key", "migrations", "streams", "consumers", "clock"} <= set(known)
+    assert "@" in known["telegram bot"]["found"]
+    shown = system.cli("doctor").stdout
+    assert shown.count("✓") == len(known)
+    secrets = json.loads((system.data_dir / "secrets.json").read_text())
+    assert not [name for name, value in secrets.items() if value and value in shown + json.dumps(known)]
 
-        system.service("stop", "scoring")
-        stopped = checks(system)
-        assert stopped["scoring"] == {
-            "check": "scoring",
-            "verdict": "fail",
-            "found": "stopped",
-            "wanted": "ready",
-            "fix": "nurture service start scoring",
-        }
-        assert {name for name, check in stopped.items() if check["verdict"] == "fail"} == {"scoring"}
-        system.service("start", "scoring")
+    system.service("stop", "scoring")
+    stopped = checks(system)
+    assert stopped["scoring"] == {
+        "check": "scoring",
+        "verdict": "fail",
+        "found": "stopped",
+        "wanted": "ready",
+        "fix": "nurture service start scoring",
+    }
+    assert {name for name, check in stopped.items() if check["verdict"] == "fail"} == {"scoring"}
+    system.service("start", "scoring")
 
-        system.service("stop", "gateway")
-        without = verdicts(system)
-        assert (without["gateway"], without["rest api"], without["migrations"]) == ("fail", "fail", "ok")
-        assert (without["api key"], without["dead letters"]) == ("skip", "skip")
-        system.service("start", "gateway")
+    system.service("stop", "gateway")
+    without = verdicts(system)
+    assert (without["gateway"], without["rest api"], without["migrations"]) == ("fail", "fail", "ok")
+    assert (without["api key"], without["dead letters"]) == ("skip", "skip")
+    system.service("start", "gateway")
 
-        system.service("stop", "nats")
-        assert checks(system)["bus"]["found"] == "the bus does not answer"
-        system.service("start", "nats")
-        eventually(lambda: not unwell(system), within=90, what="an instance that is well again")
+    system.service("stop", "nats")
+    assert checks(system)["bus"]["found"] == "the bus does not answer"
+    system.service("start", "nats")
+    eventually(lambda: not unwell(system), within=90, what="an instance that is well again")
 
 
 def test_doctor_over_rest_alone(system: System) -> None:
@@ -97,21 +109,22 @@ def test_bus_ls_lists_the_topology(system: System) -> None:
     assert all(consumer.durable in shown for consumer in CONSUMERS)
 
 
-def test_bus_lag_names_who_is_behind(data_dir: Path) -> None:
-    with running(data_dir) as system:
-        assert eventually(lambda: told(system, "bus", "lag") == [])
-        system.service("stop", "email")
-        person = system.person("late", email="late@example.test")
-        assert system.answer({"user_id": person, "sequence_type": "onboarding"}).status_code == 201
+@on_its_own
+def test_bus_lag_names_who_is_behind(own: System) -> None:
+    system = own
+    assert eventually(lambda: told(system, "bus", "lag") == [])
+    system.service("stop", "email")
+    person = system.person("late", email="late@example.test")
+    assert system.answer({"user_id": person, "sequence_type": "onboarding"}).status_code == 201
 
-        def behind() -> Any:
-            return [row for row in told(system, "bus", "lag") if row["consumer"] == "email-send"]
+    def behind() -> Any:
+        return [row for row in told(system, "bus", "lag") if row["consumer"] == "email-send"]
 
-        (row,) = eventually(behind, what="the backlog of email-send")
-        assert row["pending"] + row["ack_pending"] == 1
-        assert system.cli("bus", "lag", "--over", "0", check=False).returncode == 1
-        system.service("start", "email")
-        eventually(lambda: not behind(), what="the end of the backlog")
+    (row,) = eventually(behind, what="the backlog of email-send")
+    assert row["pending"] + row["ack_pending"] == 1
+    assert system.cli("bus", "lag", "--over", "0", check=False).returncode == 1
+    system.service("start", "email")
+    eventually(lambda: not behind(), what="the end of the backlog")
 
 
 def test_bus_dead_is_empty_for_a_service_that_had_none(system: System) -> None:
@@ -155,18 +168,19 @@ def test_events_move_the_score(system: System, person: str, tmp_path: Path) -> N
     assert "2 events" in line and "last: missed" in line
 
 
-def test_a_sequence_is_paused_and_resumed(data_dir: Path) -> None:
-    with running(data_dir) as system:
-        person = system.person("patient", email="patient@example.test")
-        assert system.answer({"user_id": person, "sequence_type": "re_engagement"}).status_code == 201
-        paused = system.cli("sequences", "pause", "re_engagement").stdout
-        assert paused == "paused re_engagement: running enrolments that wait: 1\n"
-        assert "paused" in system.cli("why", "patient").stdout
-        resumed = system.cli("sequences", "resume", "re_engagement").stdout
-        assert resumed == "resumed re_engagement: enrolments that go on: 1\n"
-        assert ", paused" not in system.cli("why", "patient").stdout
-        unknown = system.cli("sequences", "pause", "no_such_type", check=False)
-        assert unknown.returncode == 1 and "There is no sequence" in unknown.stderr
+@on_its_own
+def test_a_sequence_is_paused_and_resumed(own: System) -> None:
+    system = own
+    person = system.person("patient", email="patient@example.test")
+    assert system.answer({"user_id": person, "sequence_type": "re_engagement"}).status_code == 201
+    paused = system.cli("sequences", "pause", "re_engagement").stdout
+    assert paused == "paused re_engagement: running enrolments that wait: 1\n"
+    assert "paused" in system.cli("why", "patient").stdout
+    resumed = system.cli("sequences", "resume", "re_engagement").stdout
+    assert resumed == "resumed re_engagement: enrolments that go on: 1\n"
+    assert ", paused" not in system.cli("why", "patient").stdout
+    unknown = system.cli("sequences", "pause", "no_such_type", check=False)
+    assert unknown.returncode == 1 and "There is no sequence" in unknown.stderr
 
 
 def test_status_tells_of_both_channels(system: System) -> None:
