@@ -43,6 +43,19 @@ def test_who_has_complained_gets_nothing_on_the_other_channel(play) -> None:
     play(scene)
 
 
+def test_what_is_said_of_a_message_that_nobody_planned_here_is_not_logged(play) -> None:
+    """Another installation on the same account, or a webhook that an operator signs to try it."""
+
+    async def scene(stand: Stand) -> None:
+        room = await stand.room()
+        stranger = Observation(event_id=uuid7(), kind="opened", at=stand.clock.now(), delivery_id=uuid7())
+        waits = Observation(event_id=uuid7(), kind="bounced", at=stand.clock.now(), provider_id="p1", bounce="hard")
+        await room.ledger.observed(EmailsObserved(items=[stranger, waits]))
+        assert [row["event_id"] for row in await room.sql("select event_id from delivery_events")] == [waits.event_id]
+
+    play(scene)
+
+
 async def tell(room: Room, stand: Stand, what: str, delivery) -> None:
     now = stand.clock.now()
     if what == "settled":

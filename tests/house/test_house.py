@@ -79,3 +79,10 @@ def test_no_secret_is_in_the_repository() -> None:
             continue
         found = SECRETS.search(path.read_text(errors="replace"))
         assert not found, f"{name}: {found.group()[:12]}…" if found else ""
+
+
+@pytest.mark.xdist_group("one-worker")
+def test_groups_reach_the_scheduler(request: pytest.FixtureRequest) -> None:
+    """Else each worker makes its own of every instance that tests share, and the suite takes twice as long."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        assert request.node.nodeid.endswith("@one-worker")

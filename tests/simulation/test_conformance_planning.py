@@ -110,7 +110,7 @@ def test_facts_and_failures(walk) -> None:
             events = [chance.choice(known)] if known and chance.random() < 0.3 else []
             for _ in range(chance.randint(1, 3)):
                 member = chance.choice(members)
-                named = chance.choice((member, None))
+                named = chance.choice((member, None, member, None, new_id(chance)))
                 provider, kind = f"p{members.index(member)}", chance.choice(KINDS if named else KINDS[6:])
                 detail = {"attempts": chance.randint(0, 3)} | (
                     {"reason": chance.choice("ab")} if chance.random() < 0.5 else {}

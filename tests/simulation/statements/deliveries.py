@@ -58,6 +58,8 @@ def events_log(s: _Session, *columns):
             rows = s.tables.committed[s.table("delivery_events")].values()
             sent = (row for row in rows if row["provider_id"] == provider_id and row["kind"] == "sent")
             delivery_id = next((row["delivery_id"] for row in sent), None)
+        elif delivery_id is not None and s.get("deliveries", delivery_id) is None:
+            continue
         row = {
             "event_id": event_id, "delivery_id": delivery_id, "provider_id": provider_id, "kind": kind, "at": at,
             "detail": _json(detail), "received_at": s.now,

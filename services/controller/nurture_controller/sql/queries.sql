@@ -316,14 +316,16 @@ from start_jobs where not done order by at limit 1 for update skip locked
 update start_jobs set cursor = $2, started = $3, running = $4, refused_by_reason = $5, refused = $6, done = $7 where command_id = $1
 
 -- name: events_log
--- Insert-only inbox: what comes twice is logged once. An event without a delivery finds it by provider id, or waits.
+-- Insert-only inbox: what comes twice is logged once. An event without a delivery finds it by provider id, or waits; one about a
+-- delivery that nobody planned here (another installation on the same account, a try by hand) is none of ours.
 with heard as (
     select u.event_id,
            coalesce(u.delivery_id, (select s.delivery_id from delivery_events s
                                     where s.provider_id = u.provider_id and s.kind = 'sent' limit 1)) as delivery_id,
            u.provider_id, u.kind, u.at, u.detail
     from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::timestamptz[], $6::jsonb[])
-         as u (event_id, delivery_id, provider_id, kind, at, detail))
+         as u (event_id, delivery_id, provider_id, kind, at, detail)
+    where u.delivery_id is null or exists (select from deliveries d where d.id = u.delivery_id))
 insert into delivery_events (event_id, delivery_id, provider_id, kind, at, detail)
 select * from heard order by event_id on conflict (event_id) do nothing
 returning delivery_id, provider_id, kind, at, detail
