@@ -35,7 +35,7 @@ status: setup ## what runs, where, with which key
 	@$(BIN)/nurture status
 
 test: setup ## every test that this machine can run; ARGS="-m email_delivery" or ARGS=tests/email: some of them
-	@$(CLEAN) $(BIN)/pytest -q -n $(WORKERS) --dist loadgroup -m "not faults and not containers" $(ARGS)
+	@$(CLEAN) $(BIN)/pytest -q -n $(WORKERS) --dist loadgroup --no-loadscope-reorder -m "not faults and not containers" $(ARGS)
 
 test-categories: setup ## the groups of tests that `make test ARGS="-m GROUP"` knows, with counts
 	@$(CLEAN) $(BIN)/pytest -qqq --collect-only --categories
@@ -44,7 +44,7 @@ test-performance: setup ## rates, budgets and load alone, one after another
 	@$(CLEAN) $(BIN)/pytest -q -m performance_load --durations=0 $(ARGS)
 
 test-report: setup ## every test, and a page by category: .report/index.html, .report/junit.xml
-	@$(CLEAN) $(BIN)/pytest -q -n $(WORKERS) --dist loadgroup -m "not faults and not containers" --junit-xml .report/junit.xml $(ARGS); \
+	@$(CLEAN) $(BIN)/pytest -q -n $(WORKERS) --dist loadgroup --no-loadscope-reorder -m "not faults and not containers" --junit-xml .report/junit.xml $(ARGS); \
 	 ended=$$?; $(BIN)/python -m tests.report .report && exit $$ended
 
 walk-seed: setup ## run each line of docs/seed.md against the instance that `make up` started

@@ -23,13 +23,19 @@ pytest_plugins = ["tests.categories"]
 LONG = ("test_at_speed_1440",)
 SECOND = ("test_seed", "test_pages", "test_dashboard", "test_readme")
 """What shares the second of two instances, so that no worker has all of them to itself."""
+STANDS = {"chassis", "controller", "database", "email", "gateway", "scoring", "telegram"}
+"""Rooms whose tests share servers: on one worker these are made once."""
 
 
 @pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: not item.name.startswith(LONG))
+    items.sort(key=lambda item: (not item.name.startswith(LONG), item.path.parent.name != "journeys"))
     for item in items:
+        folder = item.path.parent.name
+        if item.get_closest_marker("xdist_group"):
+            continue
         if "system" in getattr(item, "fixturenames", ()):
-            # One instance for those who share it, so all of them on one worker.
             second = item.path.stem.startswith(SECOND)
             item.add_marker(pytest.mark.xdist_group("second-system" if second else "shared-system"))
+        elif folder in STANDS:
+            item.add_marker(pytest.mark.xdist_group(folder))

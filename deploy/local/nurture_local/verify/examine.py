@@ -1,7 +1,7 @@
 """Asks the checks of a live installation. What is only on its way is no fault, so a fault has to be there twice."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -38,10 +38,9 @@ async def analytics(place: Place) -> Examined:
 
 async def everything(place: Place, rest: Callable[[], dict[str, int] | None] = lambda: None) -> Examined:
     """All checks that can be asked of a live installation. `rest` gives the summary of the REST API, if there is one."""
-    summary = await asyncio.to_thread(rest)
     leaks = await asyncio.to_thread(_Searched, place)
 
-    def ask(history: Snapshot) -> list[Verdict]:
+    def ask(history: Snapshot, summary: dict[str, int] | None) -> list[Verdict]:
         return [
             checks.c1_duplicates(history),
             checks.c2_loss(history),
@@ -57,21 +56,34 @@ async def everything(place: Place, rest: Callable[[], dict[str, int] | None] = l
             *leaks.verdicts(history),
         ]
 
-    return await _twice(place, ask, messages=True)
+    async def look() -> Examined:
+        before = await asyncio.to_thread(rest)
+        history = await _take(place, messages=True)
+        # What changed while we looked is compared with nothing.
+        summary = before if await asyncio.to_thread(rest) == before else None
+        return history, await asyncio.to_thread(ask, history, summary)
+
+    return await _again(look)
 
 
-async def _twice(place: Place, ask: Callable[[Snapshot], list[Verdict]], *, messages: bool = False) -> Examined:
-    history = await _take(place, messages)
-    first = await asyncio.to_thread(ask, history)
+async def _twice(place: Place, ask: Callable[[Snapshot], list[Verdict]]) -> Examined:
+    async def look() -> Examined:
+        history = await _take(place)
+        return history, await asyncio.to_thread(ask, history)
+
+    return await _again(look)
+
+
+async def _again(look: Callable[[], Awaitable[Examined]]) -> Examined:
+    history, first = await look()
     if all(one.ok for one in first):
         return history, first
     await asyncio.sleep(AGAIN)
-    history = await _take(place, messages)
-    second = await asyncio.to_thread(ask, history)
+    history, second = await look()
     return history, [_still_bad(before, after) for before, after in zip(first, second, strict=True)]
 
 
-async def _take(place: Place, messages: bool) -> Snapshot:
+async def _take(place: Place, *, messages: bool = False) -> Snapshot:
     return await snapshot.take(place.admin_url, place.publish_schema, place.ledger, place.nats_url, messages=messages)
 
 
