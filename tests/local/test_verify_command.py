@@ -239,6 +239,19 @@ def test_a_fault_has_to_be_there_twice(migrated: str, monkeypatch: pytest.Monkey
     assert ([bad.id for bad in verdict.bad], [bad.id for bad in verdict.open]) == (["b"], ["c"])
 
 
+def test_a_summary_that_moves_while_the_rows_are_read_is_compared_with_nothing(
+    migrated: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There are no rows, so that each number of REST is wrong; one that stands still is said to be."""
+    monkeypatch.setattr(examine, "AGAIN", 0.0)
+    place = Place(admin_url=migrated, publish_schema="public", nats_url=None)
+    moving = iter(range(1, 9))
+    for rest, wrong in ((lambda: {"sent": 1}, ["sent"]), (lambda: {"sent": next(moving)}, [])):
+        _, verdicts = asyncio.run(examine.everything(place, rest))
+        (counts,) = [verdict for verdict in verdicts if verdict.check == "C11"]
+        assert [bad.id for bad in counts.bad] == wrong
+
+
 def test_the_ledger_is_read_as_the_sandbox_writes_it(tmp_path: Path) -> None:
     home = Path(nurture_local.sandbox.__file__).parent
     path, delivery = tmp_path / "ledger.sqlite3", uuid7()
