@@ -10,7 +10,7 @@ WORKERS ?= 6
 SEEDS ?= 2000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down status test test-categories test-performance test-report walk-seed faults containers simulate check bench docs fmt
+.PHONY: help setup up down status test test-categories test-performance test-report test-long walk-seed faults containers simulate check bench docs fmt
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 26
@@ -34,8 +34,8 @@ down: setup ## stop it
 status: setup ## what runs, where, with which key
 	@$(BIN)/nurture status
 
-test: setup ## every test that this machine can run; ARGS="-m email_delivery" or ARGS=tests/email: some of them
-	@$(CLEAN) $(BIN)/pytest -q -n $(WORKERS) --dist loadgroup --no-loadscope-reorder -m "not faults and not containers" $(ARGS)
+test: setup ## the tests; test-long, faults and containers are apart; ARGS="-m email_delivery" or ARGS=tests/email: some of them
+	@$(CLEAN) $(BIN)/pytest -q -n $(WORKERS) --dist loadgroup --no-loadscope-reorder -m "not faults and not containers and not long" $(ARGS)
 
 test-categories: setup ## the groups of tests that `make test ARGS="-m GROUP"` knows, with counts
 	@$(CLEAN) $(BIN)/pytest -qqq --collect-only --categories
@@ -44,8 +44,11 @@ test-performance: setup ## rates, budgets and load alone, one after another
 	@$(CLEAN) $(BIN)/pytest -q -m performance_load --durations=0 $(ARGS)
 
 test-report: setup ## every test, and a page by category: .report/index.html, .report/junit.xml
-	@$(CLEAN) $(BIN)/pytest -q -n $(WORKERS) --dist loadgroup --no-loadscope-reorder -m "not faults and not containers" --junit-xml .report/junit.xml $(ARGS); \
+	@$(CLEAN) $(BIN)/pytest -q -n $(WORKERS) --dist loadgroup --no-loadscope-reorder -m "not faults and not containers and not long" --junit-xml .report/junit.xml $(ARGS); \
 	 ended=$$?; $(BIN)/python -m tests.report .report && exit $$ended
+
+test-long: setup ## runs of a thousand people and more: a day a minute, deaths of services, limits and budgets
+	@$(CLEAN) $(BIN)/pytest -q -n 4 --dist loadgroup --no-loadscope-reorder -m "long and not faults and not containers" $(ARGS)
 
 walk-seed: setup ## run each line of docs/seed.md against the instance that `make up` started
 	@$(BIN)/python -m tests.journeys.seed_walk

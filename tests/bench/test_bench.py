@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 PEOPLE = 300
 
 
+@pytest.mark.long
 @pytest.mark.bench
 @pytest.mark.timeout(120)
 def test_a_small_run_reaches_everybody_once_and_ends_in_delivered_rows(tmp_path: Path) -> None:

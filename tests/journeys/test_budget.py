@@ -100,6 +100,7 @@ def spend(system: System, people: int, directory: Path) -> Spent:
     )
 
 
+@pytest.mark.long
 @pytest.mark.timeout(280)
 def test_a_hundred_emails_stay_within_the_budget_whatever_their_number(data_dir: Path, tmp_path: Path) -> None:
     with running(data_dir, env={"SANDBOX_RATE_LIMIT": "200"}) as system:

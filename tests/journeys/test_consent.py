@@ -6,6 +6,8 @@ from datetime import datetime
 from pathlib import Path
 from uuid import uuid4
 
+import pytest
+
 from tests.journeys.system import System, eventually, running
 from tests.journeys.test_walk import import_sample, reachable
 
@@ -32,6 +34,7 @@ def test_a_look_at_the_link_changes_nothing_and_a_post_ends_email(system: System
     assert (refused.status_code, refused.json()["code"]) == (422, "no_reachable_channel")
 
 
+@pytest.mark.long
 def test_no_claim_after_the_answer_sends_to_that_person(data_dir: Path, tmp_path: Path) -> None:
     """A run of a thousand is in full flow while people leave: each gets nothing that was claimed after their 200."""
     with running(data_dir, env={"SANDBOX_RATE_LIMIT": "1"}) as system:

@@ -26,6 +26,7 @@ TURNS = (
 """Who dies when so many messages of a channel are in the providers' ledger."""
 
 
+@pytest.mark.long
 @pytest.mark.timeout(280)
 def test_a_run_of_a_thousand_survives_the_death_of_each_service_in_turn(data_dir: Path, tmp_path: Path) -> None:
     with running(data_dir, env={"SANDBOX_RATE_LIMIT": "2", "TELEGRAM_RATE_LIMIT": "10"}) as system:

@@ -7,6 +7,8 @@ from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
+import pytest
+
 from tests.journeys.system import System, eventually, running
 
 
@@ -27,6 +29,7 @@ def seconds(system: System, channel: str, distinct: str) -> list[float]:
         return [datetime.fromisoformat(at).timestamp() if isinstance(at, str) else float(at) for (at,) in taken]
 
 
+@pytest.mark.long
 def test_two_email_replicas_share_one_limit(data_dir: Path, tmp_path: Path) -> None:
     with running(data_dir, "--replicas", "email=2", env={"SANDBOX_RATE_LIMIT": "8"}) as system:
         file = tmp_path / "people.csv"
@@ -43,6 +46,7 @@ def test_two_email_replicas_share_one_limit(data_dir: Path, tmp_path: Path) -> N
         assert busiest_second(seconds(system, "email", "idempotency_key")) <= 8 + 1
 
 
+@pytest.mark.long
 def test_two_telegram_replicas_share_one_limit_and_one_polls(data_dir: Path, tmp_path: Path) -> None:
     with running(
         data_dir, "--replicas", "telegram=2", env={"TELEGRAM_RATE_LIMIT": "25", "SANDBOX_TELEGRAM_RATE": "25"}

@@ -87,6 +87,7 @@ def recomputed(system: System) -> dict[tuple[str, str], tuple[float, float]]:
     return {key: (r, n) for key, (r, n) in totals.items()}
 
 
+@pytest.mark.long
 @pytest.mark.timeout(420)
 def test_at_speed_1440_steps_come_in_the_morning_and_the_loop_closes(data_dir: Path, tmp_path: Path) -> None:
     with running(data_dir, "--speed", "1440") as system:
@@ -272,6 +273,7 @@ def test_a_person_links_a_chat_from_an_email_and_is_written_to_there_next(system
     assert system.answer({"user_id": person, "sequence_type": "commitment_follow_up"}).json()["channel"] == "email"
 
 
+@pytest.mark.long
 def test_stop_in_the_middle_of_a_run_is_heeded_by_every_later_claim(data_dir: Path, tmp_path: Path) -> None:
     with running(data_dir, env={"TELEGRAM_RATE_LIMIT": "20"}) as system:
         file = tmp_path / "chats.csv"
