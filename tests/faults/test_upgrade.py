@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import later
+from tests.faults import earlier, later
 from tests.faults.conftest import Rows
 from tests.faults.forkserver import ROOT, Forks
 from tests.faults.process import Process
@@ -25,7 +25,8 @@ PEOPLE = 60
 def versions(folder: Path) -> Iterator[tuple[Forks, Forks]]:
     """Where workers of the previous and of the next version come from."""
     with contextlib.ExitStack() as stack:
-        yield tuple(stack.enter_context(contextlib.closing(Forks(first))) for first in (PREVIOUS, later.write(folder)))  # type: ignore[misc]
+        packages = (earlier.write(PREVIOUS, folder / "earlier"), later.write(folder / "later"))
+        yield tuple(stack.enter_context(contextlib.closing(Forks(first))) for first in packages)  # type: ignore[misc]
 
 
 def become(process: Process, forks: Forks, **env: str) -> None:
