@@ -7,6 +7,8 @@ BIN := .venv/bin
 CLEAN := env -u RESEND_API_KEY -u RESEND_API_KEY_FILE -u RESEND_API_URL -u RESEND_WEBHOOK_SECRET -u TELEGRAM_BOT_TOKEN \
 	-u TELEGRAM_API_URL -u DATABASE_URL -u NATS_URL -u ADMIN_API_KEY -u NURTURE_URL -u NURTURE_API_KEY -u PORT
 WORKERS ?= 6
+# What has a target of its own.
+ORDINARY := "not faults and not containers and not long"
 SEEDS ?= 2000
 
 .DEFAULT_GOAL := help
@@ -35,7 +37,7 @@ status: setup ## what runs, where, with which key
 	@$(BIN)/nurture status
 
 test: setup ## the tests; test-long, faults and containers are apart; ARGS="-m email_delivery" or ARGS=tests/email: some of them
-	@$(CLEAN) $(BIN)/pytest -q -n $(WORKERS) --dist loadgroup --no-loadscope-reorder -m "not faults and not containers and not long" $(ARGS)
+	@$(CLEAN) $(BIN)/pytest -q -n $(WORKERS) --dist loadgroup --no-loadscope-reorder -m $(ORDINARY) $(ARGS)
 
 test-categories: setup ## the groups of tests that `make test ARGS="-m GROUP"` knows, with counts
 	@$(CLEAN) $(BIN)/pytest -qqq --collect-only --categories
@@ -43,12 +45,12 @@ test-categories: setup ## the groups of tests that `make test ARGS="-m GROUP"` k
 test-performance: setup ## rates, budgets and load alone, one after another
 	@$(CLEAN) $(BIN)/pytest -q -m performance_load --durations=0 $(ARGS)
 
-test-report: setup ## every test, and a page by category: .report/index.html, .report/junit.xml
-	@$(CLEAN) $(BIN)/pytest -q -n $(WORKERS) --dist loadgroup --no-loadscope-reorder -m "not faults and not containers and not long" --junit-xml .report/junit.xml $(ARGS); \
+test-report: setup ## the same as test, and a page by category: .report/index.html, .report/junit.xml
+	@$(CLEAN) $(BIN)/pytest -q -n $(WORKERS) --dist loadgroup --no-loadscope-reorder -m $(ORDINARY) --junit-xml .report/junit.xml $(ARGS); \
 	 ended=$$?; $(BIN)/python -m tests.report .report && exit $$ended
 
 test-long: setup ## runs of a thousand people and more: a day a minute, deaths of services, limits and budgets
-	@$(CLEAN) $(BIN)/pytest -q -n 4 --dist loadgroup --no-loadscope-reorder -m "long and not faults and not containers" $(ARGS)
+	@$(CLEAN) $(BIN)/pytest -q -n 4 --dist loadgroup --no-loadscope-reorder -m "long" $(ARGS)
 
 walk-seed: setup ## run each line of docs/seed.md against the instance that `make up` started
 	@$(BIN)/python -m tests.journeys.seed_walk

@@ -4,10 +4,12 @@ import ast
 import importlib
 import inspect
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import msgspec
 from nurture_chassis.health import asyncapi_document
@@ -35,16 +37,8 @@ def pages() -> dict[str, str]:
 
 
 def _services() -> dict[str, Any]:
-    import os
-
-    before = dict(os.environ)
-    os.environ.clear()
-    os.environ.update(_SETTINGS, PATH=before.get("PATH", ""))
-    try:
+    with patch.dict(os.environ, _SETTINGS | {"PATH": os.environ.get("PATH", "")}, clear=True):
         return {room: importlib.import_module(f"nurture_{room}.app").build() for room in ROOMS}
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 def _rest(application: Any) -> str:

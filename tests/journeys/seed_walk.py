@@ -17,7 +17,7 @@ import httpx
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs/seed.md"
-NURTURE = Path(sys.executable).parent
+BIN = Path(sys.executable).parent
 _WIDTH = 110
 
 
@@ -58,7 +58,7 @@ def rows(page: str) -> Iterator[Row]:
 def prepare(data_dir: Path) -> dict[str, str]:
     """What the rows need: an instance, and somebody to speak of. Raises when nothing runs there."""
     told = subprocess.run(
-        [NURTURE / "nurture", "status", "-o", "json", "--data-dir", str(data_dir)], text=True, capture_output=True,
+        [BIN / "nurture", "status", "-o", "json", "--data-dir", str(data_dir)], text=True, capture_output=True,
         check=True, timeout=60,
     )  # fmt: skip
     status = json.loads(told.stdout)
@@ -88,7 +88,7 @@ def walk(row: Row, told: dict[str, str]) -> Walked:
 
 
 def _command(row: Row, run: str, told: dict[str, str]) -> Walked:
-    environment = {**os.environ, **told, "PATH": f"{os.environ['PATH']}:{NURTURE}"}
+    environment = {**os.environ, **told, "PATH": f"{os.environ['PATH']}:{BIN}"}
     done = subprocess.run(
         ["bash", "-c", run], text=True, capture_output=True, cwd=ROOT, env=environment, timeout=180, check=False
     )
