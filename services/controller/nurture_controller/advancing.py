@@ -84,8 +84,8 @@ class Planner:
                 placed.append(place(due, version, known.get(row["user_id"]), now, desk, uuid7()))
             types = {row["id"]: row["sequence_type"] for row in rows}
             await save_deliveries(tx, placed, types, now, self._config.page_size)
-            due = {row["id"]: row["next_at"] for row in rows if row["last_status"] == "pending"}
-            columns = zip(*((*_advance_row(one), due.get(one.id)) for one in placed), strict=True)
+            put_off_from = {row["id"]: row["next_at"] for row in rows if row["last_status"] == "pending"}
+            columns = zip(*((*_advance_row(one), put_off_from.get(one.id)) for one in placed), strict=True)
             await tx.execute("enrolments_advance", *(list(column) for column in columns))
         if claimed:
             log.info("planning.page", enrolments=len(rows), deliveries=sum(one.delivery is not None for one in placed))

@@ -9,15 +9,11 @@ from nurture_chassis.database import Rows
 from nurture_gateway.problems import field_errors
 
 LONGEST_DAYS = 366
-FACTS = (
-    "planned", "sent", "delivered", "opened", "clicked", "bounced", "complained", "failed", "suppressed", "cancelled",
-    "expired", "unknown", "fallbacks", "fallback_saves",
-)  # fmt: skip
-"""Columns of the statement `analytics`. A message counts for each thing that happened to it, on the day it was planned."""
 
 
 class Counts(Struct, kw_only=True):
-    """Messages to which each of these happened, in a group. `fallbacks` were second tries on the other channel, and
+    """Messages to which each of these happened, in a group: columns of the statement `analytics`. A message counts for each
+    thing that happened to it, on the day it was planned. `fallbacks` were second tries on the other channel, and
     `fallback_saves` those of them that arrived."""
 
     planned: int = 0
@@ -201,7 +197,7 @@ async def queue(rows: Rows, channel: str) -> Queue:
 
 
 async def metrics(rows: Rows, now: datetime) -> Metrics:
-    """The system at `now`. Six statements."""
+    """The system at `now`. Four statements."""
     counts = await rows.fetchrow("metrics")
     assert counts is not None
     active = await rows.fetch("count_active")
@@ -255,26 +251,24 @@ def _since(days: int, now: datetime) -> datetime:
 async def _grouped(rows: Rows, since: datetime, until: datetime, channel: str | None) -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = {}
     for row in await rows.fetch("analytics", since.date(), until.astimezone(UTC).date(), channel):
-        kind, names = _GROUPS[row["place"]]
+        name, kind = _GROUPS[row["place"]]
         if kind is OfVariant and row["variant"] is None:
             continue
-        values: dict[str, Any] = {name: row[name] for name in names} | {name: row[name] or 0 for name in FACTS}
-        found.setdefault(_NAMES[kind], []).append(kind(**values))
+        facts = Counts.__struct_fields__
+        values: dict[str, Any] = {one: (row[one] or 0) if one in facts else row[one] for one in kind.__struct_fields__}
+        found.setdefault(name, []).append(kind(**values))
     return found
 
 
-_GROUPS: dict[int, tuple[type[Any], tuple[str, ...]]] = {
-    0b11111: (Counts, ()),
-    0b01111: (OfSequence, ("sequence_type",)),
-    0b00111: (OfStep, ("sequence_type", "step")),
-    0b00011: (OfVariant, ("sequence_type", "step", "variant")),
-    0b11101: (OfChannel, ("channel",)),
-    0b11110: (OfDay, ("day",)),
+_GROUPS: dict[int, tuple[str, type[Any]]] = {
+    0b11111: ("total", Counts),
+    0b01111: ("sequence", OfSequence),
+    0b00111: ("step", OfStep),
+    0b00011: ("variant", OfVariant),
+    0b11101: ("channel", OfChannel),
+    0b11110: ("day", OfDay),
 }
 """`grouping(sequence_type, step, variant, channel, day)`: a bit is set for what the group runs over."""
-_NAMES = {
-    Counts: "total", OfSequence: "sequence", OfStep: "step", OfVariant: "variant", OfChannel: "channel", OfDay: "day",
-}  # fmt: skip
 
 
 def _every_day(found: list[OfDay], since: datetime, days: int) -> list[OfDay]:
