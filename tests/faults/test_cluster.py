@@ -15,7 +15,7 @@ from tests.faults.workload import Clients, Load, sequence
 pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("clustered")]
 
 PEOPLE = 300
-TRUE = ("NATS", "publishing fails", "has no leader", "Leadership Change", "does not answer", "no answer")
+TRUE = ("NATS", ": nats.", "publishing fails", "has no leader", "Leadership Change", "does not answer", "no answer")
 """Why a service may be not ready while nodes choose new leaders, which takes NATS four to nine seconds by its own rules."""
 
 

@@ -110,7 +110,7 @@ class Service:
         if not self._ready:
             return ["stopping"] if self.stopping.is_set() else [f"starting: {self._awaited}"]
         problems = [*self.bus.problems(), *self.outbox.problems()]
-        problems += [f"{ticker.name} keeps failing" for ticker in self.tickers if ticker.failing]
+        problems += [f"{one.name} keeps failing: {why}" for one in self.tickers if (why := one.failing)]
         for ask in self.problems:
             problems += ask()
         return problems

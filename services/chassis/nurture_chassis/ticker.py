@@ -20,12 +20,14 @@ class Ticker:
         self._every = every
         self._woken = asyncio.Event()
         self._failures = 0
+        self._fault = ""
         self._task: asyncio.Task[None] | None = None
 
     @property
-    def failing(self) -> bool:
-        """True while the last ticks raised; readiness reports it."""
-        return self._failures > 2
+    def failing(self) -> str | None:
+        """The kind of error that the last ticks ended with, more than two in a row. Its text stays in the log: readiness,
+        which reports this, is read by anybody."""
+        return self._fault if self._failures > 2 else None
 
     def wake(self) -> None:
         self._woken.set()
@@ -50,8 +52,9 @@ class Ticker:
             try:
                 again = await self._tick()
                 self._failures = 0
-            except Exception:
+            except Exception as error:
                 self._failures += 1
+                self._fault = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
                 again = min(5.0, 0.1 * 2 ** min(self._failures, 6))
                 log.warning("ticker.failed", ticker=self.name, exc_info=True)
             if again is True:
