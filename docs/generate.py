@@ -1,4 +1,4 @@
-"""Writes docs/reference/{rest,messages,cli,settings}.md from the code: `make docs`. A test fails where they differ."""
+"""Writes docs/reference/{rest,messages,cli,settings,metrics}.md from the code: `make docs`. A test fails where they differ."""
 
 import ast
 import importlib
@@ -14,6 +14,7 @@ from unittest.mock import patch
 import msgspec
 from nurture_chassis.health import asyncapi_document
 from nurture_chassis.settings import ServiceSettings
+from prometheus_client.metrics import MetricWrapperBase
 
 REFERENCE = Path(__file__).parent / "reference"
 ROOMS = ("gateway", "controller", "email", "telegram", "scoring")
@@ -33,6 +34,7 @@ def pages() -> dict[str, str]:
         "messages.md": _messages(services),
         "cli.md": _cli(),
         "settings.md": _settings(),
+        "metrics.md": _metrics(),
     }
 
 
@@ -147,6 +149,79 @@ def _fields(kind: type) -> Iterator[Setting]:
         if not required and "Secret" in repr(field.default):
             default = ""
         yield Setting(field.name.upper(), default, _cell(words.get(field.name, "")))
+
+
+def _metrics() -> str:
+    lines = [
+        "# Metrics\n",
+        "At `/metrics` of each service, in Prometheus' text format; names are as they are there. No label names a person, an",
+        "address or a message. Beside these come `process_*` and `python_*` of the Python client. Gauges about what all replicas",
+        "share are told the same by each of them: take `max`, not `sum`. `deploy/observability/` has alerts and dashboards.\n",
+    ]
+    reached = {room: _reached(f"nurture_{room}.app") for room in ROOMS}
+    groups: dict[str, list[str]] = {}
+    for metric in catalogue():
+        rooms = [room for room in ROOMS if metric.module in reached[room]]
+        group = "every service" if len(rooms) == len(ROOMS) else " and ".join(rooms)
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        groups.setdefault(group, []).append(
+            f"| `{metric.name}` | {metric.type} | {metric.unit} | {labels} | {_cell(metric.meaning)} |"
+        )
+    for group in sorted(groups, key=lambda name: ("every" not in name, name)):
+        lines += [
+            f"## {group[0].upper()}{group[1:]}\n",
+            "| metric | type | unit | labels | meaning |",
+            "|---|---|---|---|---|",
+        ]
+        lines += [*sorted(groups[group]), ""]
+    return GENERATED.format(source="the metrics' own declarations") + "\n".join(lines)
+
+
+class Metric(NamedTuple):
+    """One metric as it is declared, and the module that declares it."""
+
+    name: str
+    type: str
+    unit: str
+    labels: tuple[str, ...]
+    meaning: str
+    module: str
+
+
+def catalogue() -> list[Metric]:
+    """Every metric of every service. One that two modules hold is the chassis'."""
+    found: dict[str, Metric] = {}
+    for module, contents in sorted(
+        sys.modules.items(), key=lambda one: (not one[0].startswith("nurture_chassis"), one[0])
+    ):
+        if not module.startswith("nurture_"):
+            continue
+        for declared in vars(contents).values():
+            if isinstance(declared, MetricWrapperBase):
+                name = declared._name + ("_total" if declared._type == "counter" else "")
+                unit = _unit(declared._name, declared._type)
+                labels = tuple(declared._labelnames)
+                found.setdefault(name, Metric(name, declared._type, unit, labels, declared._documentation, module))
+    return list(found.values())
+
+
+def _unit(name: str, type: str) -> str:
+    if name.endswith("_timestamp_seconds"):
+        return "Unix time"
+    return "seconds" if name.endswith("_seconds") else "bytes" if name.endswith("_bytes") else ""
+
+
+def _reached(module: str) -> set[str]:
+    """The modules of ours that a module imports, and those that they import."""
+    reached, ahead = set[str](), [module]
+    while ahead:
+        if (name := ahead.pop()) in reached or name not in sys.modules:
+            continue
+        reached.add(name)
+        for node in ast.walk(ast.parse(inspect.getsource(sys.modules[name]) or "")):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("nurture_"):
+                ahead += [str(node.module), *(f"{node.module}.{one.name}" for one in node.names)]
+    return reached
 
 
 def _docstrings(kind: type) -> Iterator[tuple[str, str]]:

@@ -111,7 +111,7 @@ def test_what_a_writer_could_not_publish_is_swept_by_the_relay(play: Callable[..
         assert heard.empty()
         assert await service.outbox.sweep(older_than=0) is False
         assert (await asyncio.wait_for(heard.get(), 20)).page_id == page.page_id
-        waiting = await service.database.fetchrow("outbox_waiting")
+        waiting = await service.database.fetchrow("waiting_here")
         assert waiting is not None
         assert waiting["waiting"] == 0
 

@@ -76,7 +76,7 @@ class Room:
         await until(now)
 
     async def waiting(self) -> int:
-        row = await self.service.database.fetchrow("outbox_waiting")
+        row = await self.service.database.fetchrow("waiting_here")
         assert row
         return row["waiting"]
 

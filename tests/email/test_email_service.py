@@ -147,7 +147,7 @@ def test_pages_on_the_bus_become_mails_and_settlements(
             document = (await client.get("/asyncapi")).json()
             metrics = (await client.get("/metrics")).text
         assert "nurture.cmd.email.send_emails" in str(document)
-        assert 'nurture_email_settled_total{outcome="accepted"} 250.0' in metrics
+        assert 'nurture_attempts_settled_total{channel="email",outcome="accepted"} 250.0' in metrics
         assert await asyncio.to_thread(stop, process) == 0
         assert "re_sandbox_key" not in service.log.read_text()
 

@@ -24,8 +24,8 @@ RATES = {"email": Rate(per_second=EMAILS_A_SECOND), "telegram": Rate(per_second=
 WORK = {
     "gateway": 'nurture_messages_said_total{subject="nurture.cmd.controller.start_sequences"}',
     "controller": 'nurture_messages_heard_total{durable="controller-start",ended="done"}',
-    "email": "nurture_email_calls_total",
-    "telegram": "nurture_telegram_calls_total",
+    "email": "nurture_provider_calls_total",
+    "telegram": "nurture_provider_calls_total",
     "scoring": "nurture_messages_heard_total",
 }
 """What tells that a process of the room has had its share."""

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.journeys.system import System, eventually, running
 
 IDLE = {
-    "outbox_sweep", "outbox_rotate", "outbox_waiting", "enrolments_next_due", "lease_take",
+    "outbox_sweep", "outbox_rotate", "waiting_here", "waiting_to_send", "waiting_to_be_planned", "enrolments_next_due", "lease_take",
     "topology_noted", "topology_note_stream", "topology_note_consumers", "outbox_losses",
     "work_waiting", "next_work", "forget_keys", "forget_pages", "pace_state", "command_progress", "find_command",
     "count_deliveries", "list_deliveries", "presence_note", "presence_forget", "analytics_fold",

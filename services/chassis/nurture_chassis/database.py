@@ -96,6 +96,14 @@ class Database(Rows):
         return self._pool is not None
 
     @property
+    def connections(self) -> tuple[int, int, int]:
+        """Idle, busy, and how many there may be."""
+        if self._pool is None:
+            return 0, 0, self._settings.database_pool_size
+        idle = self._pool.get_idle_size()
+        return idle, self._pool.get_size() - idle, self._pool.get_max_size()
+
+    @property
     def pool(self) -> asyncpg.Pool:
         if self._pool is None:
             raise RuntimeError(f"the {self.schema} database is not open yet")

@@ -47,6 +47,11 @@ class Saying(Transaction):
     def __init__(self, transaction: Transaction) -> None:
         super().__init__(transaction.connection, transaction.queries)
         self.letters: list[Letter] = []
+        self.counts: list[tuple[Counter, float]] = []
+
+    def count(self, counter: Counter, n: float = 1) -> None:
+        """Add to a metric, but only if this transaction commits."""
+        self.counts.append((counter, n))
 
     def say(self, message: Message, *, id: UUID | None = None) -> UUID:
         """Queue a message; a caller that gives `id` makes it the same message when said again."""
@@ -87,6 +92,8 @@ class Outbox:
             yield saying
             if saying.letters:
                 await saying.execute("outbox_add", *_columns(saying.letters))
+        for counter, n in saying.counts:
+            counter.inc(n)
         if saying.letters:
             self.last = saying.letters[-1].id
             self.publish(saying.letters)

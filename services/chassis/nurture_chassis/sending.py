@@ -6,7 +6,8 @@ from typing import TypeVar
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from nurture_chassis.database import UNREACHABLE
+from nurture_chassis.database import UNREACHABLE, Database
+from nurture_chassis.measuring import age
 
 T = TypeVar("T")
 
@@ -20,15 +21,63 @@ SHORT_WAIT = 1.0
 _AGAIN = (0.1, 0.5, 2.0, 5.0)
 
 
+CALLS = Counter("nurture_provider_calls", "Calls to the provider, by what became of them", ["channel", "verdict"])
+CALL_SECONDS = Histogram(
+    "nurture_provider_call_seconds",
+    "How long the provider took to answer",
+    ["channel"],
+    buckets=(0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20),
+)
+SETTLED = Counter("nurture_attempts_settled", "Attempts settled, by outcome", ["channel", "outcome"])
+UP = Gauge(
+    "nurture_provider_up",
+    "0 after a call that nobody answered, or that ended in a server's error; 1 after others",
+    ["channel"],
+)
+PARKED = Gauge(
+    "nurture_provider_parked", "1 while the channel stands still because the provider refuses the account", ["channel"]
+)
+WAITING = Gauge(
+    "nurture_channel_waiting",
+    "What a channel has not claimed yet, up to 10,000: pages of email, Telegram messages",
+    ["channel"],
+)
+WAITING_AGE = Gauge(
+    "nurture_channel_oldest_seconds",
+    "How long the oldest unclaimed page or message has been due; 0 when there is none",
+    ["channel"],
+)
+CLAIMS = Gauge(
+    "nurture_channel_open_claims", "Claims that are being sent or wait to be tried again, up to 10,000", ["channel"]
+)
+
+
 class Meter:
-    """A channel's metrics: `nurture_<channel>_calls_total` and its sisters."""
+    """The metrics of one channel."""
 
     def __init__(self, channel: str) -> None:
-        name = f"nurture_{channel}"
-        self.calls = Counter(f"{name}_calls", "Calls to the provider, by what became of them", ["verdict"])
-        self.call_seconds = Histogram(f"{name}_call_seconds", "How long the provider took to answer")
-        self.settled = Counter(f"{name}_settled", "Attempts settled, by outcome", ["outcome"])
-        self.parked = Gauge(f"{name}_parked", "1 while the provider refuses the account")
+        self._channel = channel
+        self.call_seconds = CALL_SECONDS.labels(channel)
+        self.parked = PARKED.labels(channel)
+        self._up = UP.labels(channel)
+        self._up.set(1)
+
+    def called(self, kind: str, then: str | None, *, answered: bool) -> None:
+        """A call is over: its verdict, what follows beside that, and whether there was a reply. Whoever refuses is there."""
+        CALLS.labels(self._channel, then or kind).inc()
+        self._up.set(1 if answered and (then or kind != "ambiguous") else 0)
+
+    def settled(self, outcome: str) -> None:
+        SETTLED.labels(self._channel, outcome).inc()
+
+    async def measure(self, database: Database, account: str) -> None:
+        """Ask what waits; the room's statement `waiting_to_send` tells, the same at every replica."""
+        row = await database.fetchrow("waiting_to_send", account)
+        assert row is not None
+        WAITING.labels(self._channel).set(row["waiting"])
+        WAITING_AGE.labels(self._channel).set(age(row["oldest"], row["now"]))
+        CLAIMS.labels(self._channel).set(row["claims"])
+        self.parked.set(row["parked"])
 
 
 def latest_start(taken_at: float, lease: float, call_seconds: float) -> float:

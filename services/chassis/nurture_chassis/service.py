@@ -15,7 +15,7 @@ import uvicorn
 import uvloop
 from nurture_contracts.commands import ReplayDeadLetters
 
-from nurture_chassis import logs
+from nurture_chassis import logs, measuring
 from nurture_chassis.bus import Bus
 from nurture_chassis.clock import Clock
 from nurture_chassis.database import UNREACHABLE, Database
@@ -66,6 +66,9 @@ class Service:
         self.tick("outbox-rotate", self._rotate, every=3600.0)
         self.instance = f"{socket.gethostname()}:{os.getpid()}:{os.urandom(4).hex()}"
         self.tick("presence", self._say_present, every=PRESENCE_SECONDS)
+        self.measures = measuring.Measures(self.database)
+        self.tick("measures", self.measures.tick, every=measuring.LONGEST)
+        measuring.tell(self, lambda: self.bus.connected)
 
     def tick(self, name: str, work: Callable[[], Awaitable[bool | float | None]], *, every: float) -> Ticker:
         """Run `work` every so many seconds and whenever the returned ticker is woken."""
@@ -166,6 +169,7 @@ class Service:
             )
         )
         http = asyncio.create_task(server.serve())
+        watch = asyncio.create_task(measuring.watch_loop(), name="loop-lag")
         opening = asyncio.create_task(self._open())
         stopping = asyncio.create_task(self.stopping.wait())
         lost = asyncio.create_task(self.bus.lost.wait())
@@ -184,7 +188,7 @@ class Service:
             with contextlib.suppress(asyncio.CancelledError, SystemExit):
                 await http
             await self._close(opened)
-            for task in (stopping, lost):
+            for task in (stopping, lost, watch):
                 task.cancel()
         return EXIT_TEMPORARY if failed or self.bus.lost.is_set() else 0
 

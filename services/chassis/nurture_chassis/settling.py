@@ -10,7 +10,7 @@ import nats.errors
 import structlog
 from faststream import BaseMiddleware
 from nurture_contracts.base import SCHEMA_VERSION
-from prometheus_client import Counter
+from prometheus_client import Counter, Histogram
 
 from nurture_chassis.codec import letter_id
 from nurture_chassis.database import UNREACHABLE, Database
@@ -18,6 +18,15 @@ from nurture_chassis.trace import HEADER, follow
 
 log = structlog.get_logger()
 HEARD = Counter("nurture_messages_heard", "Messages handled, by consumer and how it ended", ["durable", "ended"])
+DEAD = Counter(
+    "nurture_dead_letters_kept", "Messages, or items of a page, that were set aside, by consumer", ["durable"]
+)
+SECONDS = Histogram(
+    "nurture_message_seconds",
+    "How long handling a message took, however it ended",
+    ["durable"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
 SCHEMA = "Nurture-Schema"
 GIVE_UP = 12
 """Deliveries after which an error that cannot pass by itself makes a dead letter: about four minutes."""
@@ -61,6 +70,10 @@ class Desk:
 
     async def settle(self, call_next: Any, msg: Any) -> None:
         durable = msg.raw_message.metadata.consumer
+        with SECONDS.labels(durable).time():
+            await self._settle(call_next, msg, durable)
+
+    async def _settle(self, call_next: Any, msg: Any, durable: str) -> None:
         try:
             try:
                 _check_schema(msg.headers.get(SCHEMA))
@@ -116,6 +129,7 @@ class Desk:
             {key: value for key, value in msg.headers.items() if key.startswith(("Nurture-", HEADER))},
             reason,
         )
+        DEAD.labels(durable).inc()
         log.error("bus.dead_letter", durable=durable, reason=reason, item=index if index >= 0 else None)
 
     def middleware(self) -> type[BaseMiddleware]:

@@ -6,8 +6,11 @@ import random
 from collections.abc import Awaitable, Callable
 
 import structlog
+from prometheus_client import Counter, Gauge
 
 log = structlog.get_logger()
+FAILED = Counter("nurture_tick_failures", "Ticks that raised; they are tried again", ["tick"])
+ENDED = Gauge("nurture_tick_last_success_timestamp_seconds", "When a tick last ended well, in Unix time", ["tick"])
 _jitter = random.SystemRandom()
 
 
@@ -19,6 +22,8 @@ class Ticker:
         self._tick = tick
         self._every = every
         self._woken = asyncio.Event()
+        self._ended = ENDED.labels(name)
+        self._failed = FAILED.labels(name)
         self._failures = 0
         self._fault = ""
         self._task: asyncio.Task[None] | None = None
@@ -52,8 +57,10 @@ class Ticker:
             try:
                 again = await self._tick()
                 self._failures = 0
+                self._ended.set_to_current_time()
             except Exception as error:
                 self._failures += 1
+                self._failed.inc()
                 self._fault = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
                 again = min(5.0, 0.1 * 2 ** min(self._failures, 6))
                 log.warning("ticker.failed", ticker=self.name, exc_info=True)

@@ -4,7 +4,7 @@ from nurture_chassis.restored import RestoreGuard
 from nurture_chassis.service import Service
 from nurture_chassis.settings import load
 
-from nurture_controller import counting, keeping
+from nurture_controller import counting, keeping, measuring
 from nurture_controller.advancing import Planner
 from nurture_controller.commands import Commands
 from nurture_controller.config import Config
@@ -53,6 +53,7 @@ def build() -> Service:
     service.bus.hear("controller-archive", operations.archive)
     service.bus.hear("controller-telegram-settled", ledger.settled)
     service.bus.hear("controller-telegram-observed", ledger.observed)
+    service.measures.asks.append(lambda: measuring.measure(service.database, service.clock))
     starter.wake_jobs = service.tick("start-jobs", starter.work, every=2.0).wake
     service.tick("planning", guard.before(planner.tick), every=1.0)
     service.tick("requests", guard.before(requests.tick), every=1.0)

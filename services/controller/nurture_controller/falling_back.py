@@ -15,6 +15,7 @@ from nurture_controller.desks import Desks
 from nurture_controller.fallback import Failed, plan_fallback
 from nurture_controller.folding import Row
 from nurture_controller.library import Library
+from nurture_controller.measuring import FALLBACKS
 from nurture_controller.placing import Placed, record, worded
 from nurture_controller.planning import DueEnrolment, Send
 from nurture_controller.store import people, save_deliveries
@@ -74,6 +75,7 @@ class FallbackPlanner:
             decision = plan_fallback(failure, due, version.sequence, person, contacts, now, desk.available)
             if isinstance(decision, Send):
                 delivery = worded(decision, due, version, one, now, desk, uuid7(), fallback_of=row["id"])
+                tx.count(FALLBACKS.labels(delivery.channel))
                 placed.append(Placed(due.id, due.user_id, due.step, None, "active", None, None, delivery))
                 verdicts.append((row["id"], delivery.id, now, record(decision)))
             else:

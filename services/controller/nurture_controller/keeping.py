@@ -14,10 +14,21 @@ from nurture_chassis.lease import Lease
 from nurture_chassis.topology import FoundConsumer, FoundStream
 from nurture_chassis.wholeness import Holding, Sample, Standing, harm, must_look
 from nurture_contracts.topology import STREAMS, Consumer, Stream
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 
 log = structlog.get_logger()
 LOSSES = Counter("nurture_bus_losses", "Streams found wiped, rewound or damaged", ["stream"])
+PENDING = Gauge(
+    "nurture_consumer_pending_messages", "Messages in its stream that a consumer has not been handed yet", ["durable"]
+)
+ACK_PENDING = Gauge(
+    "nurture_consumer_ack_pending_messages", "Messages that a consumer was handed and has not ended", ["durable"]
+)
+STREAM = Gauge("nurture_stream_messages", "Messages that a stream holds", ["stream"])
+KEEPER = Gauge(
+    "nurture_topology_keeper",
+    "1 at the one controller that looks after the bus; it alone tells of streams and consumers",
+)
 SECONDS = 5.0
 MARGIN = timedelta(seconds=60)
 """Consumers start, and outboxes are published again, from so much earlier: two machines' clocks differ."""
@@ -65,7 +76,9 @@ class Keeper:
         """Look at every stream; trouble with one keeps no other from being looked after."""
         if not await self.lease.hold():
             self._samples.clear()
+            _tell_nothing()
             return
+        KEEPER.set(1)
         noted = msgspec.convert(dict(await self._database.fetchrow("topology_noted") or {}), Noted)
         troubles: list[Exception] = []
         for stream in STREAMS:
@@ -143,6 +156,7 @@ class Keeper:
         if look.found is None:
             return
         holding = look.found.holding
+        _tell(stream, holding, [one.standing for one in look.consumers.values()])
         if reason:
             for durable in look.consumers:
                 self._samples.pop(durable, None)
@@ -181,6 +195,20 @@ class Keeper:
             self._samples[standing.durable] = sample
             consumed = (waiting.at, waiting.last_at)
         return Place(standing.floor, standing.created, *consumed)
+
+
+def _tell(stream: Stream, holding: Holding, standings: list[Standing]) -> None:
+    STREAM.labels(stream.name).set(max(0, holding.last_seq - holding.first_seq + 1 - holding.vanished))
+    for one in standings:
+        PENDING.labels(one.durable).set(one.pending)
+        ACK_PENDING.labels(one.durable).set(one.ack_pending)
+
+
+def _tell_nothing() -> None:
+    """Somebody else keeps the bus: what was known here is no longer told."""
+    KEEPER.set(0)
+    for gauge in (STREAM, PENDING, ACK_PENDING):
+        gauge.clear()
 
 
 def _goes_on(found: FoundStream | None, stream: Stream, noted: Noted) -> bool:

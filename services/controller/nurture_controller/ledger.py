@@ -1,10 +1,12 @@
 """Folds: what was said about deliveries goes into the log and the facts, a page a transaction."""
 
 from nurture_chassis.outbox import Outbox
+from nurture_contracts.base import Channel
 from nurture_contracts.events import EmailsObserved, EmailsSettled, TelegramsObserved, TelegramsSettled
 
 from nurture_controller.falling_back import FallbackPlanner
 from nurture_controller.folding import Logged, facts, of_observation, of_settlement
+from nurture_controller.measuring import count_events
 
 
 class Ledger:
@@ -18,13 +20,15 @@ class Ledger:
         """The attempts at these deliveries are over."""
         # Telegram reports no delivery: what its servers took is in the chat.
         arrived = isinstance(page, TelegramsSettled)
-        await self._fold([of_settlement(page.claim_id, item, arrived=arrived) for item in page.items])
+        events = [of_settlement(page.claim_id, item, arrived=arrived) for item in page.items]
+        await self._fold("telegram" if arrived else "email", events)
 
     async def observed(self, page: EmailsObserved | TelegramsObserved) -> None:
         """Something happened to messages that left."""
-        await self._fold([of_observation(item) for item in page.items])
+        channel = "telegram" if isinstance(page, TelegramsObserved) else "email"
+        await self._fold(channel, [of_observation(item) for item in page.items])
 
-    async def _fold(self, events: list[Logged]) -> None:
+    async def _fold(self, channel: Channel, events: list[Logged]) -> None:
         if not events:
             return
         async with self._outbox.transaction() as tx:
@@ -35,6 +39,7 @@ class Ledger:
                 rows += await tx.fetch(
                     "events_waiting", [row["provider_id"] for row in sent], [row["delivery_id"] for row in sent]
                 )
+            count_events(tx, channel, rows)
             told = facts(rows)
             if told:
                 await tx.execute("facts_fold", *(list(column) for column in zip(*told, strict=True)))

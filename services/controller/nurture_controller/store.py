@@ -12,8 +12,9 @@ from nurture_contracts.base import Channel
 from nurture_contracts.commands import SendEmails, SendTelegrams
 from nurture_contracts.ids import uuid7
 
+from nurture_controller.measuring import PLANNED
 from nurture_controller.people import Contact, Person
-from nurture_controller.placing import Known, Placed
+from nurture_controller.placing import DeliveryRow, Known, Placed
 
 SCORES = ("overall", "email", "telegram")
 
@@ -69,7 +70,15 @@ async def save_deliveries(
         "contents_plan",
         *columns((d.id, d.address, d.template, d.subject, d.body, d.params, d.decision, d.expires_at) for _, d in rows),
     )
+    for _, d in rows:
+        tx.count(PLANNED.labels(d.channel, _decision(d)))
     wake(tx, ((d.channel, sequence_types[one.id], d.id) for one, d in rows if d.to_send), page)
+
+
+def _decision(planned: DeliveryRow) -> str:
+    if planned.to_send:
+        return "send"
+    return "suppressed" if planned.suppressed_at else "expired" if planned.expired_at else "failed"
 
 
 def wake(tx: Saying, deliveries: Iterable[tuple[Channel, str, UUID]], page: int) -> None:

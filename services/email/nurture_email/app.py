@@ -11,7 +11,7 @@ from nurture_email.config import Config
 from nurture_email.handlers import Handlers
 from nurture_email.rendering import LAYOUT_VERSION, TEMPLATES, Renderer, RenderSettings, load_layout
 from nurture_email.resend import Resend
-from nurture_email.sender import Sender
+from nurture_email.sender import METER, Sender
 from nurture_email.store import Store
 
 ACCOUNT = "resend"
@@ -39,6 +39,7 @@ def build() -> Service:
     service.held.append(guard.held)
     service.before_hearing.append(guard.look)
     sender.wake = service.tick("email-sender", guard.before(sender.tick), every=1.0).wake
+    service.measures.asks.append(lambda: METER.measure(service.database, ACCOUNT))
     service.tick("email-prune", store.prune, every=3600.0)
     handlers = Handlers(store, service.outbox, sender.wake)
     service.bus.hear("email-send", handlers.send)

@@ -32,6 +32,8 @@ class Reply(msgspec.Struct, frozen=True):
 
     verdict: Verdict
     rate: Rate = Rate()
+    answered: bool = True
+    """False: no reply came."""
 
 
 class Resend:
@@ -80,7 +82,7 @@ class Resend:
 
         def failed(reason: str) -> Reply:
             # Only bytes on the wire can reach anybody; before that it certainly was not sent.
-            return Reply(Verdict(kind="ambiguous" if written else "not_sent", reason=reason))
+            return Reply(Verdict(kind="ambiguous" if written else "not_sent", reason=reason), answered=False)
 
         try:
             async with (

@@ -180,7 +180,7 @@ class Sender:
         with METER.call_seconds.time():
             reply = await self._provider.send(str(claim.id), list(mails.values()))
         verdict = reply.verdict
-        METER.calls.labels(verdict.then or verdict.kind).inc()
+        METER.called(verdict.kind, verdict.then, answered=reply.answered)
         if verdict.kind != "accepted":
             log.warning(
                 "email.call",
@@ -235,7 +235,7 @@ class Sender:
                 await insist(lambda: self._store.say(evidence))
         elif isinstance(following, Settle):
             for result in following.results.values():
-                METER.settled.labels(result.outcome).inc()
+                METER.settled(result.outcome)
 
     async def _write(self, claim: Claim, following: Next) -> bool:
         if isinstance(following, Retry):

@@ -7,11 +7,16 @@ from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
 import structlog
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 
 log = structlog.get_logger()
 T = TypeVar("T")
 LOST = Counter("nurture_inbound_lost", "Tracking hits dropped because the database stayed away too long", ["kind"])
+RECEIVED = Counter("nurture_inbound_received", "Webhooks, tracking hits and bot updates that were stored", ["kind"])
+LAST = Gauge(
+    "nurture_inbound_last_timestamp_seconds", "When the last arrival of a kind was stored, in Unix time", ["kind"]
+)
+WAITING = Gauge("nurture_inbound_waiting", "Arrivals that are not stored yet", ["kind"])
 
 WINDOW = 0.01
 """Seconds that the first arrival waits for company."""
@@ -35,6 +40,8 @@ class Gate(Generic[T]):
         self._full = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._closing = False
+        RECEIVED.labels(kind)
+        WAITING.labels(kind).set_function(lambda: len(self._items))
 
     async def put(self, item: T) -> None:
         """Returns when the item is committed. Raises what the store raised when it is not."""
@@ -93,6 +100,8 @@ class Gate(Generic[T]):
                 self._arrived.set()
                 await asyncio.sleep(RETRY)
         else:
+            RECEIVED.labels(self.kind).inc(len(page))
+            LAST.labels(self.kind).set_to_current_time()
             for _, future, _ in page:
                 if future is not None and not future.done():
                     future.set_result(None)

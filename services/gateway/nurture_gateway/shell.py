@@ -1,6 +1,7 @@
 """Around every request: a trace, a request id, security headers, and no byte that PostgreSQL cannot store."""
 
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,6 +11,7 @@ import structlog
 from nurture_chassis.health import Asgi
 from nurture_chassis.trace import follow
 
+from nurture_gateway.counting import observe
 from nurture_gateway.problems import Problem
 
 _ID = re.compile(rb"[A-Za-z0-9_.:-]{1,64}")
@@ -42,6 +44,7 @@ class Shell:
         if scope["type"] != "http":
             await self.inner(scope, receive, send)
             return
+        began = time.perf_counter()
         given = dict(scope["headers"])
         trace = follow(given.get(b"traceparent", b"").decode("latin-1"))
         asked = given.get(b"x-request-id", b"")
@@ -58,6 +61,7 @@ class Shell:
                 if b"cache-control" not in present:
                     headers.append((b"cache-control", b"no-store"))
                 message = {**message, "headers": headers}
+                observe(scope, message["status"], began)
             await send(message)
 
         problem = None

@@ -17,12 +17,15 @@ from nurture_contracts.events import (
     TelegramsObserved,
     TelegramsSettled,
 )
+from prometheus_client import Counter, Gauge
 
 from nurture_scoring import credits, folding, occasions, store
 from nurture_scoring.folding import Changes, Message, News
 from nurture_scoring.formula import weight
 
 log = structlog.get_logger()
+COMPUTED = Counter("nurture_scores_computed", "People whose scores were moved by something that happened, page by page")
+LAST = Gauge("nurture_scores_last_computed_timestamp_seconds", "When scores were moved last, in Unix time")
 AHEAD = timedelta(days=1)
 """An event may be this much later than now; one from further ahead would outweigh everything that is true."""
 EARLIEST_YEAR = 1970
@@ -95,6 +98,7 @@ class Handlers:
             since = folding.since_when(concerned, {})
             await self._settle(tx, changes, pairs, since)
             await store.save(tx, changes, held.latest)
+        _tell(len(changes.latest))
 
     async def _settle(
         self, tx: Transaction, changes: Changes, pairs: Iterable[tuple[Message, Message]], since: dict[UUID, float]
@@ -118,12 +122,14 @@ class Handlers:
                 refused.append((item, reason))
             elif user_id is not None:
                 events.setdefault(item.event_id, (user_id, item))
+        moved = 0
         async with self._database.transaction() as tx:
             if refused:
                 await store.keep_letters(tx, durable, refused, RecordEvents)
             if events:
                 new = await store.keep_events(tx, events)
-                await self._count(tx, [events[id] for id in sorted(new)])
+                moved = await self._count(tx, [events[id] for id in sorted(new)])
+        _tell(moved)
         if refused:
             log.error("scoring.refused", durable=durable, items=len(refused), reason=refused[0][1])
 
@@ -135,7 +141,8 @@ class Handlers:
             return f"there is no person with the {who}; create them and replay this letter"
         return occasions.wrong_name(item.event) or self._untimely(item)
 
-    async def _count(self, tx: Transaction, events: Sequence[tuple[UUID, ExternalEvent]]) -> None:
+    async def _count(self, tx: Transaction, events: Sequence[tuple[UUID, ExternalEvent]]) -> int:
+        """How many people it concerned."""
         changes = Changes()
         goals: dict[UUID, float] = {}
         for user_id, item in events:
@@ -149,3 +156,10 @@ class Handlers:
                 changes.add(kind, user_id, r * weight(at), n * weight(at))
         await self._settle(tx, changes, (), folding.since_when((), goals))
         await store.save(tx, changes, {})
+        return len(changes.latest)
+
+
+def _tell(people: int) -> None:
+    if people:
+        COMPUTED.inc(people)
+        LAST.set_to_current_time()

@@ -16,7 +16,7 @@ from nurture_telegram.identity import CHECK_SECONDS, Identity
 from nurture_telegram.inbox import Inbox
 from nurture_telegram.poller import LEASE_SECONDS, Poller
 from nurture_telegram.rendering import Renderer
-from nurture_telegram.sender import Sender
+from nurture_telegram.sender import METER, Sender
 from nurture_telegram.speaker import Speaker
 from nurture_telegram.store import ACCOUNT, Store
 
@@ -37,6 +37,7 @@ def build() -> Service:
     service.tick("telegram-identity", identity.check, every=CHECK_SECONDS)
     limits = Limits(max_attempts=config.telegram_max_attempts)
     service.tick("telegram-reaper", lambda: store.reap(service.clock.now(), limits), every=5.0)
+    service.measures.asks.append(lambda: METER.measure(service.database, ACCOUNT))
     service.tick("telegram-prune", store.prune, every=3600.0)
     tell = _nobody
     if api is None:

@@ -184,7 +184,7 @@ class Sender:
         with METER.call_seconds.time():
             answer = await self._provider.send(text, plain=claim.plain)
         verdict = read(answer)
-        METER.calls.labels(verdict.then or verdict.kind).inc()
+        METER.called(verdict.kind, verdict.then, answered=answer.fault is None)
         if verdict.kind != "accepted":
             log.warning(
                 "telegram.call",
@@ -232,7 +232,7 @@ class Sender:
     def _settled(self, ended: Sequence[Ended]) -> None:
         self._ended = self._ended[len(ended) :]
         for end in ended:
-            METER.settled.labels(end.following.outcome if isinstance(end.following, Settle) else "again").inc()
+            METER.settled(end.following.outcome if isinstance(end.following, Settle) else "again")
 
     async def finish(self, seconds: float = TOTAL_SECONDS + 5) -> None:
         """Let the volley under way end and settle it; what is left after `seconds` becomes unknown with its lease."""

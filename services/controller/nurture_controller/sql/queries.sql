@@ -173,6 +173,21 @@ update enrolments set state = 'cancelled', next_at = null, ended_at = $1, ended_
 where state = 'active' and (id = $2 or command_id = $3 or (user_id = $4 and sequence_type = $5))
 returning id
 
+-- name: waiting_to_be_planned
+-- For the gauges: how long the most overdue step and the oldest open delivery wait; each part is the head of an index.
+select least(
+        (select next_at from enrolments
+         where state = 'active' and not paused and next_at is not null and not (select {publish}.is_held('*'))
+         order by next_at limit 1),
+        (select next_at from message_requests r
+         where next_at is not null and not exists (select from paused_types p where p.type = r.sequence_type)
+            and not (select {publish}.is_held('*'))
+         order by next_at limit 1)) as due,
+    (select scheduled_at from deliveries where unsettled order by scheduled_at limit 1) as unsettled,
+    (select count(*) from start_jobs where not done) as jobs,
+    (select count(*) from {publish}.holds where reason = 'paused') as paused,
+    (select count(*) from {publish}.holds where reason = 'restored') as restored
+
 -- name: requests_next_due
 -- How long the ticker may sleep. What is of a type that is paused waits until that is over.
 select next_at from message_requests r

@@ -15,6 +15,14 @@ select exists(select from claims where state = 'open' and next_at <= now())
      where account = $1 and parked_until > clock_timestamp()) as parked,
     {publish}.is_held(null) as held
 
+-- name: waiting_to_send
+-- For the gauges: what is not claimed yet, what is not settled yet, and whether the channel stands still.
+select clock_timestamp() as now,
+    (select count(*) from (select from pages where claim_id is null limit 10000) p) as waiting,
+    (select received_at from pages where claim_id is null order by received_at limit 1) as oldest,
+    (select count(*) from (select from claims where state = 'open' limit 10000) c) as claims,
+    (select count(*) from pace where account = $1 and parked_until > clock_timestamp()) as parked
+
 -- name: look_beside
 -- While something is held: is there anything to claim beside it?
 with recursive {use walk}

@@ -20,6 +20,14 @@ select (select count(*) from (select from claims where state = 'waiting' and nex
      where account = $1 and parked_until > clock_timestamp()) as parked,
     {publish}.is_held(null) as held
 
+-- name: waiting_to_send
+-- For the gauges: what is not claimed yet, what is being sent, and whether the channel stands still.
+select clock_timestamp() as now,
+    (select count(*) from (select from claims where state = 'waiting' limit 10000) c) as waiting,
+    (select next_at from claims where state = 'waiting' order by next_at limit 1) as oldest,
+    (select count(*) from (select from claims where state = 'sending' limit 10000) c) as claims,
+    (select count(*) from pace where account = $1 and parked_until > clock_timestamp()) as parked
+
 -- name: look_beside
 -- While something is held: how much can be claimed beside it?
 with recursive {use walk}
