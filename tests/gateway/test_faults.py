@@ -77,6 +77,8 @@ def test_without_a_bus_a_command_is_taken_and_stays_in_the_outbox(servers: Serve
         with eventually() as until:
             until(lambda: alone.anonymous.get("/health/ready").status_code == 503)
         assert alone.anonymous.get("/").json()["status"] == "degraded"
+        # A balancer goes on sending requests here.
+        assert alone.anonymous.get("/health/serving").json() == {"status": "serving", "problems": []}
 
 
 def test_two_gateways_answer_for_each_other(gateway: Gateway, servers: Servers, controller: Controller) -> None:

@@ -19,7 +19,7 @@ def problem(answer: httpx.Response, status: int, code: str) -> dict:
 def test_health_needs_no_key_and_says_sandbox(gateway: Gateway) -> None:
     body = gateway.anonymous.get("/").json()
     assert body["status"] == "ok" and body["email"] == "sandbox" and body["services"] == {"gateway": "ready"}
-    for path in ("/health/live", "/health/ready", "/metrics", "/asyncapi", "/openapi.json"):
+    for path in ("/health/live", "/health/ready", "/health/serving", "/metrics", "/asyncapi", "/openapi.json"):
         assert gateway.anonymous.get(path).status_code == 200, path
 
 

@@ -1,8 +1,10 @@
 """PostgreSQL through asyncpg: a pool per service, named queries, short transactions, everything counted."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from importlib.resources import files
 from typing import Any
 
 import asyncpg
@@ -89,6 +91,8 @@ class Database(Rows):
         self.schema = schema
         self.on_connect: list[Callable[[Connection], Awaitable[None]]] = []
         """Asked on each new connection before it is used; what raises keeps it from being used."""
+        self.awaited = "the database"
+        """What `open` waits for, in words."""
         self._pool: asyncpg.Pool | None = None
 
     @property
@@ -110,19 +114,25 @@ class Database(Rows):
         return self._pool
 
     async def open(self) -> None:
-        """Wait for the server and for this room's migrations. Raises SettingsError for the address of a pooler."""
+        """Wait for the server and for every migration that this version of the room comes with; later ones do no harm.
+
+        Raises SettingsError for the address of a pooler.
+        """
         pool = await self._make_pool()
+        wanted = versions(self.schema)
         said = asked = False
         while True:
             try:
                 if not asked:
                     await refuse_pooler(self._settings.database_url.reveal(), int(CONNECT_SECONDS))
                     asked = True
-                if await pool.fetchval("select to_regclass('refilled')") is not None:
+                if not (missing := await _missing(pool, wanted)):
                     self._pool = pool
                     return
-                reason = f"schema {self.schema} is not migrated; run `nurture db migrate`"
+                self.awaited = f"migration {missing[0]} of schema {self.schema}"
+                reason = f"schema {self.schema} has no migration {missing[0]}; run `nurture db migrate`"
             except (*UNREACHABLE, asyncpg.InvalidAuthorizationSpecificationError) as error:
+                self.awaited = "the database"
                 reason = f"{type(error).__name__}: the database does not answer"
             if not said:
                 log.warning("database.waiting", reason=reason)
@@ -166,6 +176,20 @@ class Database(Rows):
             async with connection.transaction():
                 yield Transaction(connection, self.queries)
             TRANSACTIONS.inc()
+
+
+def versions(room: str) -> list[str]:
+    """The migrations that a room's package and the chassis hold, in order."""
+    folders = [files(package).joinpath("sql", "migrations") for package in ("nurture_chassis", f"nurture_{room}")]
+    names = [file.name for folder in folders if folder.is_dir() for file in folder.iterdir()]
+    return sorted(found[1] for name in names if (found := re.match(r"(\d+).*\.sql$", name)))
+
+
+async def _missing(pool: asyncpg.Pool, wanted: list[str]) -> list[str]:
+    if await pool.fetchval("select to_regclass('schema_migrations')") is None:
+        return wanted
+    there = await pool.fetchval("select array_agg(version) from schema_migrations") or []
+    return [version for version in wanted if version not in there]
 
 
 async def _leave_as_it_is(_connection: asyncpg.Connection) -> None:

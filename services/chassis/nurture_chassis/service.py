@@ -56,7 +56,7 @@ class Service:
         self.tickers: list[Ticker] = []
         self.inner: Asgi | None = None
         self._ready = False
-        self._awaited = "waiting for the database"
+        self._awaited = ""
         self._asking: asyncio.Task[bool] | None = None
         self.stopping = asyncio.Event()
         """Set by SIGTERM: answers that have no end should come to one now."""
@@ -101,6 +101,13 @@ class Service:
             told["held"] = held
         return as_json(503 if problems else 200, told)
 
+    async def serving(self) -> Reply:
+        """Whether requests should come here: without the bus too, since what is asked for is a row first."""
+        problems = self._closed() or ([] if await self._database_answers() else ["the database does not answer"])
+        return as_json(
+            503 if problems else 200, {"status": "not serving" if problems else "serving", "problems": problems}
+        )
+
     async def why_not_ready(self) -> list[str]:
         """Reasons in words; an empty list means ready. Answers within two seconds, whatever hangs."""
         problems = self.troubles()
@@ -110,13 +117,19 @@ class Service:
 
     def troubles(self) -> list[str]:
         """The reasons that are known without asking anybody."""
-        if not self._ready:
-            return ["stopping"] if self.stopping.is_set() else [f"starting: {self._awaited}"]
+        if closed := self._closed():
+            return closed
         problems = [*self.bus.problems(), *self.outbox.problems()]
         problems += [f"{one.name} keeps failing: {why}" for one in self.tickers if (why := one.failing)]
         for ask in self.problems:
             problems += ask()
         return problems
+
+    def _closed(self) -> list[str]:
+        if self._ready:
+            return []
+        awaited = self._awaited or f"waiting for {self.database.awaited}"
+        return ["stopping"] if self.stopping.is_set() else [f"starting: {awaited}"]
 
     async def _database_answers(self) -> bool:
         # One question at a time, and never cancelled: asyncpg would wait for a server that hangs to confirm the cancel.
@@ -143,6 +156,7 @@ class Service:
         return {
             "/health/live": self.live,
             "/health/ready": self.ready,
+            "/health/serving": self.serving,
             "/metrics": self._metrics,
             "/asyncapi": self._asyncapi,
         }
