@@ -9,13 +9,13 @@ import pytest
 from tests.journeys.system import NURTURE, System
 
 ROOT = Path(__file__).resolve().parents[2]
-IN_CONTAINERS = ROOT / "docs/how-to/run-in-containers.md"
-"""Run where its containers are."""
+ELSEWHERE = {ROOT / "docs/how-to/run-in-containers.md", ROOT / "docs/how-to/run-on-kubernetes.md"}
+"""Run in tests/containers and tests/kubernetes."""
 PAGES = [
     page
     for folder in ("docs/tutorial", "docs/how-to")
     for page in sorted((ROOT / folder).glob("*.md"))
-    if page != IN_CONTAINERS
+    if page not in ELSEWHERE
 ]
 SHOWN_ELSEWHERE = ("pip install ",)
 """test_house installs each package alone."""

@@ -15,6 +15,7 @@ from nurture_local.commands import (
     email,
     events,
     holds,
+    kubernetes,
     people,
     run,
     sequences,
@@ -60,6 +61,7 @@ app.command(webhook.webhook)
 app.command(bus.bus)
 app.command(db.db)
 app.command(compose.compose_env)
+app.command(kubernetes.kube_secret)
 app.command(doctor.doctor)
 app.command(verify.verify)
 app.command(demo.demo)

@@ -22,7 +22,7 @@ _KEPT = {
     "SANDBOX_WEBHOOK_SECRET": "webhook_secret",
     "TELEGRAM_WEBHOOK_SECRET": "telegram_webhook_secret",
 }
-_GIVEN = (
+GIVEN = (
     "ENVIRONMENT", "SECRET_KEY", "ADMIN_API_KEY", "PUBLIC_URL", "PUBLISH_SCHEMA",
     "RESEND_API_KEY", "RESEND_API_URL", "RESEND_WEBHOOK_SECRET", "FROM_EMAIL",
     "TELEGRAM_BOT_TOKEN", "TELEGRAM_API_URL", "TELEGRAM_LINK_URL", "TELEGRAM_UPDATES", "TELEGRAM_WEBHOOK_SECRET",
@@ -98,8 +98,8 @@ def _given(before: Mapping[str, str], environ: Mapping[str, str], secrets: Secre
     local = "http://127.0.0.1:"
     kept = {
         name: before[name]
-        for name in _GIVEN
+        for name in GIVEN
         if before.get(name) and before[name] not in made and not before[name].startswith(local)
     }
-    asked = [name for known in _GIVEN for name in (known, f"{known}_FILE") if environ.get(name)]
+    asked = [name for known in GIVEN for name in (known, f"{known}_FILE") if environ.get(name)]
     return {**kept, **{name: environ[name] for name in asked}}
