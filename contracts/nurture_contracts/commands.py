@@ -47,6 +47,25 @@ class PublishSequence(Message, frozen=True, kw_only=True):
     dry_run: bool = False
 
 
+class SimulateSequence(Message, frozen=True, kw_only=True):
+    """Tell what a start would do, without doing it: of a published type, or of a text in TOML that nobody has published.
+
+    For listed people or a segment, as if it were started at `start_at` and every message arrived but those over `failing`.
+    """
+
+    subject: ClassVar[str] = "nurture.cmd.controller.simulate_sequence"
+    command_id: UUID
+    at: Instant
+    start_at: Instant
+    sequence_type: str | None = None
+    toml: str | None = None
+    user_ids: list[UUID] = msgspec.field(default_factory=list)
+    segment: Literal["all"] | None = None
+    context: dict[str, Any] = msgspec.field(default_factory=dict)
+    override_channel: Channel | None = None
+    failing: list[Channel] = msgspec.field(default_factory=list)
+
+
 class PauseSequence(Message, frozen=True, kw_only=True):
     """Hold every running enrolment of a type, or of `*`, where it is, or let them go on. Steps that came due may expire.
 

@@ -43,6 +43,7 @@ CONSUMERS = (
     _consumer("controller-start", c.StartSequences),
     _consumer("controller-cancel", c.CancelEnrolments),
     _consumer("controller-publish", c.PublishSequence),
+    _consumer("controller-simulate", c.SimulateSequence),
     _consumer("controller-email-settled", e.EmailsSettled),
     _consumer("controller-email-observed", e.EmailsObserved),
     _consumer("controller-telegram-settled", e.TelegramsSettled),

@@ -28,6 +28,7 @@ SAMPLES: list[Message] = [
     ),
     c.CancelEnrolments(command_id=A, at=AT, enrolment_id=B),
     c.PublishSequence(command_id=A, at=AT, toml="format = 1\n", dry_run=True),
+    c.SimulateSequence(command_id=A, at=AT, start_at=AT, sequence_type="onboarding", user_ids=[B], failing=["email"]),
     c.SendEmails(page_id=A, items=[B, C]),
     c.SendTelegrams(page_id=A, items=[B, C]),
     e.CommandSettled(command_id=A, at=AT, status=201, result={"enrolment_id": str(B)}),

@@ -13,7 +13,14 @@ from nurture_chassis.outbox import Outbox
 from nurture_chassis.queries import Queries
 from nurture_chassis.settings import Secret
 from nurture_contracts.base import Channel, Message
-from nurture_contracts.commands import ArchiveDeliveries, PauseSequence, ProcessDue, ResendDeliveries, StartSequences
+from nurture_contracts.commands import (
+    ArchiveDeliveries,
+    PauseSequence,
+    ProcessDue,
+    ResendDeliveries,
+    SimulateSequence,
+    StartSequences,
+)
 from nurture_contracts.events import CommandSettled
 from nurture_contracts.ids import uuid7
 from nurture_contracts.topology import MESSAGES
@@ -28,6 +35,7 @@ from nurture_controller.ledger import Ledger
 from nurture_controller.library import Library
 from nurture_controller.operating import Operations
 from nurture_controller.requests import Requests
+from nurture_controller.simulating import ENTRIES, Simulator
 from nurture_controller.starting import Starter
 from nurture_controller.wording import Wordings
 
@@ -74,6 +82,7 @@ class Room:
         self.operations = Operations(self.outbox, clock, config, self.planner, self.requests)
         self.ledger = Ledger(self.outbox, FallbackPlanner(library, clock, config, desks))
         self.counting = Counting(database)
+        self.simulator = Simulator(self.outbox, library, desks, shown=ENTRIES)
         self.library = library
         self.installation = Installation(database)
 
@@ -107,6 +116,14 @@ class Room:
         await self.starter.start(command)
         while len(people) > 1 and await self.starter.work():
             pass
+        return await self.answer(command.command_id)
+
+    async def simulate(self, *people: UUID, **asked: Any) -> CommandSettled:
+        """What a start of these people, or as `asked`, would do; all timelines are told."""
+        command = SimulateSequence(
+            command_id=uuid7(), at=self.clock.now(), start_at=self.clock.now(), user_ids=list(people), **asked
+        )
+        await self.simulator.simulate(command)
         return await self.answer(command.command_id)
 
     async def process(self) -> CommandSettled:

@@ -48,6 +48,7 @@ def answers(subject: str, command: dict[str, Any]) -> tuple[int, dict[str, Any]]
         ),
         "cancel_enrolments": (200, {"cancelled": 0}),
         "publish_sequence": (422, {"code": "sequence_invalid", "detail": "It is none.", "findings": []}),
+        "simulate_sequence": (422, {"code": "unknown_sequence", "detail": "There is none."}),
         "pause_sequence": (
             200,
             {

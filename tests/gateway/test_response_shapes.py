@@ -18,7 +18,7 @@ from gateway_stand import TOKENS, Controller, Gateway
 GOLDEN = Path(__file__).parent / "golden"
 FREE = {
     "active_sequences", "attributes", "deliveries_24h", "failures_24h", "suppressed_addresses", "refused_by_reason",
-    "summary", "decision", "inputs", "factors",
+    "summary", "decision", "inputs", "factors", "not_sent", "variants", "tiers",
 }  # fmt: skip
 """Objects whose names are data."""
 KINDS = {
@@ -42,6 +42,58 @@ ANSWERS = {
     "cancel_enrolments": (200, {"cancelled": 1}),
     "process_due": (200, {"planned": 3, "sent": 2, "skipped": 1, "failed": 0}),
     "archive_deliveries": (200, {"archived": 4}),
+    "simulate_sequence": (
+        200,
+        {
+            "sequence_type": "onboarding",
+            "version": 1,
+            "start_at": "2026-01-05T09:00:00Z",
+            "of": 1,
+            "held": False,
+            "people": 1,
+            "started": 1,
+            "refused_by_reason": {},
+            "messages": 1,
+            "steps": [
+                {
+                    "step": 1,
+                    "name": "welcome",
+                    "email": 1,
+                    "telegram": 0,
+                    "fallbacks": 0,
+                    "failed": 0,
+                    "not_sent": {"no_reachable_channel": 1},
+                    "variants": {"a": 1},
+                    "tiers": {"low": 1},
+                    "first_at": "2026-01-05T09:00:00Z",
+                    "last_at": "2026-01-05T09:00:00Z",
+                }
+            ],
+            "days": [{"day": "2026-01-05", "email": 1, "telegram": 0}],
+            "busiest": [{"channel": "email", "minute": "2026-01-05T09:00:00Z", "messages": 1}],
+            "timelines": [
+                {
+                    "user_id": str(UUID(int=2)),
+                    "timezone": "UTC",
+                    "refused": None,
+                    "events": [
+                        {
+                            "step": 1,
+                            "at": "2026-01-05T09:00:00Z",
+                            "local_time": "2026-01-05 09:00",
+                            "channel": "email",
+                            "decision": "send",
+                            "fallback": False,
+                            "failed": None,
+                            "variant": None,
+                            "tier": None,
+                            "reasons": [{"code": "reachable", "text": "Email works."}],
+                        }
+                    ],
+                }
+            ],
+        },
+    ),
 }
 
 
@@ -122,6 +174,9 @@ PATHS: dict[str, Callable[[Gateway, dict[str, str]], httpx.Response]] = {
     ),
     "nurture.trigger.many": lambda g, k: g.post(
         "/admin/api/nurture/trigger", {"user_ids": [k["person"]], "sequence_type": "onboarding"}
+    ),
+    "nurture.simulate": lambda g, k: g.post(
+        "/admin/api/nurture/simulate", {"user_id": k["person"], "sequence_type": "onboarding"}
     ),
     "nurture.cancel": lambda g, k: g.post("/admin/api/nurture/cancel", {"enrolment_id": k["id"]}),
     "nurture.active": lambda g, k: g.http.get(f"/admin/api/nurture/active?limit=1&user={k['id']}"),

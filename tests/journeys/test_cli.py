@@ -147,6 +147,22 @@ def test_why_tells_channel_and_reason(system: System, person: str) -> None:
     assert system.cli("why", f"nobody-{uuid4().hex}", check=False).returncode == 1
 
 
+def test_a_start_is_simulated_and_starts_nobody(system: System, person: str, tmp_path: Path) -> None:
+    draft = tmp_path / "draft.toml"
+    draft.write_text(
+        'format = 1\ntype = "draft"\ntitle = "D"\n\n[[steps]]\nwhen = "now"\nfallback = "auto"\nsubject = "S"\nbody = "B"\n'
+        '\n[[steps]]\ndelay = "1d"\nsubject = "S"\nbody = "B"\n'
+    )
+    text = system.cli("simulate", str(draft), person, "--at", "2027-01-04T20:00:00", "--failing", "email").stdout
+    assert "Europe/Paris  step 1 by Email, which fails (bounced)" in text
+    assert "2027-01-05 09:00 Europe/Paris  step 2: not sent" in text and "The address for Email is bounced." in text
+    result = told(system, "simulate", "onboarding")
+    assert result["started"] + sum(result["refused_by_reason"].values()) == result["people"] > 0
+    summary = system.cli("simulate", "onboarding").stdout
+    assert "fullest minute of email" in summary and "1 welcome" in summary
+    assert not system.deliveries(user=person)
+
+
 def test_events_move_the_score(system: System, person: str, tmp_path: Path) -> None:
     def attendance() -> dict[str, Any]:
         scores = told(system, "score", person)["scores"]

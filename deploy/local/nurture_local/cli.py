@@ -19,6 +19,7 @@ from nurture_local.commands import (
     people,
     run,
     sequences,
+    simulate,
     trigger,
     verify,
     watch,
@@ -56,6 +57,7 @@ app.command(events.events)
 app.command(why.score)
 app.command(why.why)
 app.command(sequences.sequences)
+app.command(simulate.simulate)
 app.command(email.email)
 app.command(webhook.webhook)
 app.command(bus.bus)

@@ -15,6 +15,7 @@ from nurture_controller.ledger import Ledger
 from nurture_controller.library import Library
 from nurture_controller.operating import Operations
 from nurture_controller.requests import Requests
+from nurture_controller.simulating import Simulator
 from nurture_controller.starting import Starter
 from nurture_controller.wording import Wordings
 
@@ -30,6 +31,7 @@ def build() -> Service:
     requests = Requests(service.outbox, library, service.clock, config, desks)
     operations = Operations(service.outbox, service.clock, config, planner, requests)
     commands = Commands(service.outbox, library)
+    simulator = Simulator(service.outbox, library, desks)
     ledger = Ledger(service.outbox, FallbackPlanner(library, service.clock, config, desks))
     keeper = keeping.Keeper(service.database, service.bus, config.nats_replicas)
 
@@ -45,6 +47,7 @@ def build() -> Service:
     service.bus.hear("controller-start", starter.start)
     service.bus.hear("controller-cancel", commands.cancel)
     service.bus.hear("controller-publish", commands.publish)
+    service.bus.hear("controller-simulate", simulator.simulate)
     service.bus.hear("controller-email-settled", ledger.settled)
     service.bus.hear("controller-email-observed", ledger.observed)
     service.bus.hear("controller-pause", commands.pause)

@@ -93,11 +93,9 @@ class Commands:
         return 200, await self._moved(tx, command)
 
     async def _unknown(self, tx: Saying, sequence_type: str) -> dict[str, Any] | None:
-        types = await self._library.types(tx)
-        if sequence_type in (EVERYTHING, *types):
+        if sequence_type in (EVERYTHING, *await self._library.types(tx)):
             return None
-        detail, hint = f"There is no sequence {sequence_type!r}.", f"There are: {', '.join(types)}."
-        return {"code": "unknown_sequence", "detail": detail, "hint": hint}
+        return await self._library.unknown(tx, sequence_type)
 
     async def _moved(self, tx: Saying, command: PauseSequence) -> dict[str, Any]:
         """The answer: whom it concerned, and what still holds them. Everything is held by one row, a type by its people."""

@@ -55,12 +55,22 @@ class Library:
     async def types(self, tx: Transaction) -> list[str]:
         return [row["type"] for row in await tx.fetch("sequence_types")]
 
+    async def unknown(self, tx: Transaction, type: str) -> dict[str, Any]:
+        """The answer to whoever names a type that there is not."""
+        types = await self.types(tx)
+        return {
+            "code": "unknown_sequence",
+            "detail": f"There is no sequence {type!r}.",
+            "hint": f"There are: {', '.join(types)}.",
+            "sequence_types": types,
+        }
+
     async def publish(self, tx: Transaction, toml: str, at: Instant, *, dry_run: bool) -> tuple[int, dict[str, Any]]:
         """Status and answer: 422 with findings when there is an error in it, 200 for a dry run, 201 with the version."""
         try:
             sequence, findings = publishable(toml)
         except SequenceInvalid as invalid:
-            return _refusal(invalid)
+            return refused(invalid)
         if dry_run:
             return 200, {"type": sequence.type, "steps": len(sequence.steps), "findings": findings}
         # Two publishes of one type at once would read the same last version; the second waits here.
@@ -81,7 +91,8 @@ class Library:
                 log.info("sequence.shipped", type=sequence.type)
 
 
-def _refusal(invalid: SequenceInvalid) -> tuple[int, dict[str, Any]]:
+def refused(invalid: SequenceInvalid) -> tuple[int, dict[str, Any]]:
+    """Status and answer for a text that could not be published."""
     return 422, {
         "code": "sequence_invalid",
         "detail": str(invalid),

@@ -153,8 +153,9 @@ def plan(
         late = Reason("too_late", f"The step is {_span(now - due.next_at)} late; it may be {_span(lateness)}.")
         return Expire(**frame, code=late.code, detail=late.text, reasons=(late, *doubts))
     if found is None:
-        nowhere = Reason("no_reachable_channel", " ".join(reason.text for reason in reasons))
-        return Skip(**frame, code=nowhere.code, detail=nowhere.text, reasons=(choice, *reasons, nowhere, *doubts))
+        nowhere = Reason("no_reachable_channel", "No channel is left.")
+        why = " ".join(reason.text for reason in reasons)
+        return Skip(**frame, code=nowhere.code, detail=why, reasons=(choice, *reasons, nowhere, *doubts))
     words, why = words_for(step, sequence, person)
     return Send(**frame, **words, reasons=(choice, *reasons, REACHABLE[found.channel], *why, *doubts))
 

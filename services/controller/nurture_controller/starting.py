@@ -75,13 +75,8 @@ class Starter:
                 return
             published = await self._library.latest(tx, command.sequence_type)
             if published is None:
-                types = await self._library.types(tx)
-                result = _problem(
-                    "unknown_sequence",
-                    f"There is no sequence {command.sequence_type!r}.",
-                    f"There are: {', '.join(types)}.",
-                )
-                await settle(tx, command.command_id, command.at, 422, {**result, "sequence_types": types})
+                result = await self._library.unknown(tx, command.sequence_type)
+                await settle(tx, command.command_id, command.at, 422, result)
                 return
             if command.single:
                 await self._start_one(tx, command, published)

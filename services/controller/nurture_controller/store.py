@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
-from nurture_chassis.database import Transaction
+from nurture_chassis.database import Rows
 from nurture_chassis.outbox import Saying
 from nurture_contracts.base import Channel
 from nurture_contracts.commands import SendEmails, SendTelegrams
@@ -19,9 +19,9 @@ from nurture_controller.placing import DeliveryRow, Known, Placed
 SCORES = ("overall", "email", "telegram")
 
 
-async def people(tx: Transaction, ids: Sequence[UUID], now: datetime) -> dict[UUID, Known]:
+async def people(rows: Rows, ids: Sequence[UUID], now: datetime) -> dict[UUID, Known]:
     """Everybody of `ids` who exists, with their scores as of `now`."""
-    return {row["id"]: _known(row) for row in await tx.fetch("people", ids, now)}
+    return {row["id"]: _known(row) for row in await rows.fetch("people", ids, now)}
 
 
 def _known(row: asyncpg.Record) -> Known:

@@ -6,7 +6,7 @@ from typing import Any
 ORDER = (
     "enrolment_id", "user_id", "sequence_type", "version", "step", "channel", "scheduled_at", "type", "findings",
     "started", "running", "cancelled", "refused", "delivery_id", "resend_of", "round", "planned", "sent", "skipped", "failed",
-    "retried", "remaining", "archived",
+    "retried", "remaining", "archived", "start_at", "people", "of", "held", "messages", "steps", "days", "busiest", "timelines",
 )  # fmt: skip
 """jsonb forgets the order of members; this one keeps a repeated answer the same to the byte."""
 

@@ -316,6 +316,11 @@ insert into start_jobs (command_id, sequence_id, sequence_type, user_ids, contex
 values ($1, $2, $3, coalesce($4::uuid[], (select coalesce(array_agg(id order by id), '{}') from {publish}.people)), $5, $6, $7)
 on conflict do nothing
 
+-- name: simulated_people
+-- How many a segment has, and up to $1 of them: the same ones each time, and chosen without regard to when they came.
+select (select count(*) from {publish}.people) as people,
+       array(select id from {publish}.people order by md5(id::text) limit $1) as ids
+
 -- name: job_wait
 -- A cancel lets the page in progress end, so that it sees everybody who was started.
 select from start_jobs where command_id = $1 for update

@@ -141,12 +141,7 @@ async def trigger(
 
 async def start(request: Request[Any, Any, Any], room: Room, data: Trigger) -> Response[Any]:
     """What `trigger` does, for pages as well. Raises Problem."""
-    if sum(name is not None for name in (data.user_id, data.user_ids, data.segment)) != 1:
-        raise field_errors([("user_id", "give exactly one of user_id, user_ids and segment")])
-    if data.user_ids and len(data.user_ids) > MANY:
-        raise Problem("too_many_people", f"{len(data.user_ids)} people were named.")
-    if len(msgspec.json.encode(data.context)) > CONTEXT_BYTES:
-        raise field_errors([("context", f"must have at most {CONTEXT_BYTES} bytes")])
+    within_bounds(data.user_id, data.user_ids, data.segment, data.context)
     asked: dict[str, Any] = {
         "single": data.user_id is not None,
         "sequence_type": data.sequence_type,
@@ -168,7 +163,7 @@ async def start(request: Request[Any, Any, Any], room: Room, data: Trigger) -> R
         ref = data.user_id or ""
         ((_, user_id),) = await resolve(tx, [ref])
         if user_id is None:
-            return refusal("trigger", asked | {"user_id": ref}, _nobody(ref))
+            return refusal("trigger", asked | {"user_id": ref}, nobody(ref))
         return Draft("trigger", asked | {"user_id": ref}, message(command_id, single=True, user_ids=[user_id]))
 
     async def listed(tx: Saying, command_id: UUID) -> Draft:
@@ -191,6 +186,18 @@ async def start(request: Request[Any, Any, Any], room: Room, data: Trigger) -> R
     return await submit(request, room, draft)
 
 
+def within_bounds(
+    user_id: str | None, user_ids: list[str] | None, segment: str | None, context: dict[str, Any]
+) -> None:
+    """Who is meant is said in one way, and neither they nor the context are too many. Raises Problem."""
+    if sum(name is not None for name in (user_id, user_ids, segment)) != 1:
+        raise field_errors([("user_id", "give exactly one of user_id, user_ids and segment")])
+    if user_ids and len(user_ids) > MANY:
+        raise Problem("too_many_people", f"{len(user_ids)} people were named.")
+    if len(msgspec.json.encode(context)) > CONTEXT_BYTES:
+        raise field_errors([("context", f"must have at most {CONTEXT_BYTES} bytes")])
+
+
 def _confirmed(room: Room, confirm: int | None, people: int) -> None:
     if room.config.nurture_sandbox or confirm == people:
         return
@@ -203,7 +210,8 @@ def _confirmed(room: Room, confirm: int | None, people: int) -> None:
     )
 
 
-def _nobody(ref: str) -> Problem:
+def nobody(ref: str) -> Problem:
+    """The problem of whoever names a person that there is not."""
     return Problem(
         "person_not_found", f"There is no person {ref!r}.", errors=[{"field": "user_id", "reason": "is nobody's"}]
     )
@@ -255,7 +263,7 @@ async def cancel(
         if data.user_id is not None:
             ((_, user_id),) = await resolve(tx, [data.user_id])
             if user_id is None:
-                return refusal("cancel", asked, _nobody(data.user_id))
+                return refusal("cancel", asked, nobody(data.user_id))
         message = CancelEnrolments(
             command_id=command_id,
             at=room.clock.now(),
@@ -301,5 +309,5 @@ async def person(rows: Rows, ref: str) -> UUID:
     """The id behind a reference. Raises Problem 404."""
     ((_, user_id),) = await resolve(rows, [ref])
     if user_id is None:
-        raise _nobody(ref)
+        raise nobody(ref)
     return user_id

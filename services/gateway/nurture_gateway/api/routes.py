@@ -25,6 +25,7 @@ from nurture_gateway.api import (
     scores,
     sequences,
     sign_in,
+    simulate,
     telegram,
     test_emails,
     tracking,
@@ -58,7 +59,7 @@ def application(room: Room) -> Litestar:
         security=[{"key": []}],
         route_handlers=[
             nurture.trigger, nurture.cancel, nurture.active, holds.pause, holds.resume, holds.list_holds,
-            operations.process_due, numbers.show_metrics, numbers.show_analytics,
+            operations.process_due, simulate.simulate, numbers.show_metrics, numbers.show_analytics,
             commands.show_command,
             users.upsert_person, users.list_people, users.show_person, users.change_person, imports.import_people,
             sequences.list_sequences, sequences.show_sequence, sequences.lint_sequence, sequences.publish_sequence,

@@ -6,7 +6,17 @@ from litestar import Router
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
-from nurture_gateway.dashboard import analytics, deliveries, email, overview, sequences, signing_in, streams, users
+from nurture_gateway.dashboard import (
+    analytics,
+    deliveries,
+    email,
+    overview,
+    sequences,
+    signing_in,
+    simulation,
+    streams,
+    users,
+)
 from nurture_gateway.dashboard.access import Doorkeeper
 
 
@@ -23,7 +33,7 @@ def routes(door: Doorkeeper) -> list[Any]:
         route_handlers=[
             overview.show_overview, streams.overview_stream, signing_in.sign_out,
             sequences.show_sequences, sequences.trigger, sequences.cancel, sequences.pause, sequences.resume,
-            streams.sequences_stream,
+            simulation.ask, simulation.show_simulation, streams.sequences_stream,
             email.show_email, email.send_test, email.process, email.clear_failed, email.retry, streams.email_stream,
             users.show_users, users.add_user, users.show_user, users.set_preferences, users.verify_address,
             users.link_chat, deliveries.show_delivery, deliveries.resend, analytics.show_analytics,

@@ -60,13 +60,14 @@ async def _listed(room: Room) -> list[dict[str, Any]]:
     ]
 
 
-async def _page(
+async def sequences_page(
     request: Request[Any, Any, Any],
     room: Room,
     user: str | None = None,
     sequence_type: str | None = None,
     refused: Refused | None = None,
 ) -> Response[Any]:
+    """The page as it is now, with a form that was refused as it was filled in."""
     active = await _active(room, user, sequence_type)
     # Whoever is being watched is usually whose wishes are asked for.
     wishes = await preferences.show_preferences.fn(room, user) if user and not active["nobody"] else None
@@ -92,7 +93,7 @@ async def show_sequences(
     request: Request[Any, Any, Any], room: TheRoom, user: Text = None, sequence_type: Text = None
 ) -> Response[Any]:
     """The page; `user` and `sequence_type` narrow whom it watches."""
-    return await _page(request, room, user or None, sequence_type or None)
+    return await sequences_page(request, room, user or None, sequence_type or None)
 
 
 @post("/sequences/trigger", include_in_schema=False)
@@ -107,7 +108,7 @@ async def trigger(request: Request[Any, Any, Any], room: TheRoom) -> Response[An
 
     told = await attempt(request, "trigger", values, work)
     if isinstance(told, Refused):
-        return await _page(request, room, refused=told)
+        return await sequences_page(request, room, refused=told)
     user, type_name = values.get("user_id", ""), values.get("sequence_type", "")
     if "enrolment_id" not in told:
         return done(
@@ -129,7 +130,7 @@ async def cancel(request: Request[Any, Any, Any], room: TheRoom) -> Response[Any
 
     told = await attempt(request, "active", values, work)
     if isinstance(told, Refused):
-        return await _page(request, room, refused=told)
+        return await sequences_page(request, room, refused=told)
     if "cancelled" not in told:
         return done(room, HOME, "Stored: it will be cancelled.")
     return done(room, f"{HOME}#active", "Cancelled." if told["cancelled"] else "It had ended already.")
@@ -146,7 +147,7 @@ async def _hold(request: Request[Any, Any, Any], room: Room, paused: bool) -> Re
 
     told = await attempt(request, "hold", values, work)
     if isinstance(told, Refused):
-        return await _page(request, room, refused=told)
+        return await sequences_page(request, room, refused=told)
     what = named.get("sequence_type", "Everything")
     return done(room, HOME, f"{what} is paused. Nobody is lost: who is in it waits." if paused else f"{what} goes on.")
 
