@@ -17,7 +17,7 @@ from prometheus_client import Counter
 from nurture_chassis.codec import PageCodec
 from nurture_chassis.database import Database
 from nurture_chassis.guard import PING, Pull, let_go, notice_silence
-from nurture_chassis.settling import Desk, Refused
+from nurture_chassis.settling import Desk, Refused, expect
 
 __all__ = ["Bus", "Refused"]
 
@@ -84,6 +84,7 @@ class Bus:
         """Handle the messages of a durable consumer of the topology: ack after return, nak with delay after an exception."""
         consumer = BY_DURABLE[durable]
         self.durables.append(consumer)
+        expect(durable)
 
         async def page(body: Any, msg: NatsMessage) -> None:
             await self.desk.set_aside(msg, durable)

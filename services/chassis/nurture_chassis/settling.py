@@ -45,6 +45,14 @@ _LASTING = (
 """What the same message meets each time: a fault of ours or of its content, never of the database's or the bus's health."""
 
 
+def expect(durable: str) -> None:
+    """Begin its counters at nought: an increase is seen only of what has begun."""
+    for ended in ("done", "dead_letter", "retried"):
+        HEARD.labels(durable, ended)
+    DEAD.labels(durable)
+    SECONDS.labels(durable)
+
+
 class Refused(Exception):
     """A message that can be read but not obeyed; it becomes a dead letter with this text as its reason."""
 

@@ -71,6 +71,8 @@ class Keeper:
         self._replicas = replicas
         self._samples: dict[str, Sample] = {}
         self.lease = Lease(database, "topology", SECONDS * 3)
+        for stream in STREAMS:
+            LOSSES.labels(stream.name)
 
     async def tick(self) -> None:
         """Look at every stream; trouble with one keeps no other from being looked after."""

@@ -40,7 +40,9 @@ class Gate(Generic[T]):
         self._full = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._closing = False
+        # An increase is seen only of what has begun at nought.
         RECEIVED.labels(kind)
+        LOST.labels(kind)
         WAITING.labels(kind).set_function(lambda: len(self._items))
 
     async def put(self, item: T) -> None:
