@@ -14,6 +14,7 @@ from rich.table import Table
 from bench import floors
 from bench.measures import Pass, median, percentile
 from bench.run import SLOW_MS, Results, Round
+from bench.storage import Kept, Storage
 
 
 class Row(Struct, kw_only=True):
@@ -142,6 +143,8 @@ def show(results: Results, shape: dict[str, Any], console: Console) -> None:
     _show_cpu(results, console)
     if results.floors:
         _show_floors(results, console)
+    if results.storage:
+        _show_storage(results.storage, console)
 
 
 def _short(value: float) -> str:
@@ -167,6 +170,29 @@ def _show_cpu(results: Results, console: Console) -> None:
             f"{spent['sink']:.0f}", f"{one.accepted:.2f}", f"{one.seconds:.2f}", str(one.calls),
         )  # fmt: skip
     console.print(table)
+
+
+def _show_storage(storage: Storage, console: Console) -> None:
+    table = Table(title=f"What {storage.deliveries:,} emails leave, planned to delivered", title_justify="left")
+    for name in ("", "rows each", "bytes each"):
+        table.add_column(name, justify="right" if name else "left")
+    for name, kept in sorted(storage.tables.items(), key=lambda pair: -pair[1].bytes):
+        if kept.bytes >= storage.deliveries:
+            _kept(table, name, kept, storage.deliveries)
+    _kept(table, "PostgreSQL, all tables", _sum(storage.tables), storage.deliveries)
+    _kept(table, "write-ahead log", Kept(rows=0, bytes=storage.log_bytes), storage.deliveries)
+    for name, kept in (*storage.streams.items(), ("JetStream, both", _sum(storage.streams))):
+        _kept(table, name, kept, storage.deliveries)
+    _kept(table, "beside them, each person", _sum(storage.people), storage.deliveries)
+    console.print(table)
+
+
+def _sum(all_kept: dict[str, Kept]) -> Kept:
+    return Kept(rows=sum(one.rows for one in all_kept.values()), bytes=sum(one.bytes for one in all_kept.values()))
+
+
+def _kept(table: Table, name: str, kept: Kept, each: int) -> None:
+    table.add_row(name, f"{kept.rows / each:.2f}", f"{kept.bytes / each:,.0f}")
 
 
 def _show_floors(results: Results, console: Console) -> None:

@@ -6,14 +6,15 @@ from pathlib import Path
 
 from msgspec import Struct, field
 
-from bench import floors, meter, stand, waiting, webhooks, yardstick
+from bench import floors, meter, stand, storage, waiting, webhooks, yardstick
 from bench.floors import Floor
 from bench.measures import Pass
+from bench.storage import Storage
 from bench.system import Driver
 from bench.waiting import Claims
 from bench.webhooks import Taken
 
-NAMES = ("sent", "delivered", "latency", "floors", "webhooks", "telegram", "idle", "waiting")
+NAMES = ("sent", "delivered", "latency", "floors", "webhooks", "telegram", "idle", "storage", "waiting")
 CHATS = 1_000
 SLOW_MS = 100.0
 SINGLES = 50
@@ -39,6 +40,7 @@ class Results(Struct, kw_only=True):
     webhooks: list[Taken] = field(default_factory=list)
     telegram: list[Pass] = field(default_factory=list)
     idle: dict[str, float] = field(default_factory=dict)
+    storage: Storage | None = None
     singles: list[float] = field(default_factory=list)
     peak: dict[str, float] = field(default_factory=dict)
     postgres_now: float = 0.0
@@ -63,6 +65,10 @@ def run(people: int, rounds: int, only: Collection[str], say: Callable[[str], No
                 say(f"idle for {IDLE_SECONDS:.0f} s, then {SINGLES} single triggers")
                 results.idle = driver.idle(IDLE_SECONDS)
                 results.singles = driver.one_by_one(SINGLES)
+
+            if "storage" in only:
+                say("storage: rows and bytes of one pass")
+                results.storage = storage.run(driver)
 
             def both(*, webhooks: bool, latency_ms: float = 0) -> Round:
                 ours = driver.run(webhooks=webhooks, latency_ms=latency_ms)

@@ -11,7 +11,8 @@ _PATIENCE = 2.0
 
 
 async def http_get(port: int, path: str) -> tuple[int, bytes]:
-    """Status and body of a GET on the loopback interface. Raises OSError or TimeoutError when nobody answers."""
+    """Status and body of a GET on the loopback interface; status 0 from what does not speak HTTP. Raises OSError or
+    TimeoutError when nobody answers."""
     async with asyncio.timeout(_PATIENCE):
         reader, writer = await asyncio.open_connection(LOOPBACK, port)
         try:
@@ -21,7 +22,9 @@ async def http_get(port: int, path: str) -> tuple[int, bytes]:
             writer.close()
     head, _, body = answer.partition(b"\r\n\r\n")
     words = head.split(None, 2)
-    return (int(words[1]) if len(words) > 1 else 0), body
+    # Another program may have taken the port meanwhile: a NATS server greets with words of its own.
+    speaks = head.startswith(b"HTTP/") and len(words) > 1 and words[1].isdigit()
+    return (int(words[1]) if speaks else 0), body
 
 
 def http_ok(port: int, path: str) -> Callable[[], Awaitable[bool]]:
