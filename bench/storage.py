@@ -61,7 +61,7 @@ def _vacuum(driver: Driver) -> None:
 
 def _tables(driver: Driver) -> dict[str, Kept]:
     return {
-        row["name"]: Kept(rows=driver.rows.value(f"select count(*) from {row['name']}"), bytes=row["bytes"])  # noqa: S608 - ours
+        row["name"]: Kept(rows=driver.rows.value(f"select count(*) from {row['name']}"), bytes=row["bytes"])
         for row in driver.rows.all(_TABLES, list(ROOMS))
     }
 

@@ -26,7 +26,8 @@ class StartSequences(Message, frozen=True, kw_only=True):
 
 
 class CancelEnrolments(Message, frozen=True, kw_only=True):
-    """End running enrolments: one by id, one person's of a type, or all that a start command made or will make."""
+    """End running enrolments: one by id, one person's of a type, all that a start command made or will make, or, with
+    `waiting`, each of which a message waits or a step is due."""
 
     subject: ClassVar[str] = "nurture.cmd.controller.cancel_enrolments"
     command_id: UUID
@@ -35,6 +36,7 @@ class CancelEnrolments(Message, frozen=True, kw_only=True):
     user_id: UUID | None = None
     sequence_type: str | None = None
     start_command_id: UUID | None = None
+    waiting: bool = False
 
 
 class PublishSequence(Message, frozen=True, kw_only=True):

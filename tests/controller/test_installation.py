@@ -104,6 +104,27 @@ def test_a_pause_of_before_the_backup_ends_with_the_confirmation_and_those_of_ty
     play(scene)
 
 
+def test_what_the_command_restored_is_said_again_once(play) -> None:
+    """`nurture db restore` writes down itself that it did; the first controller that starts finds it so."""
+
+    async def scene(stand: Stand) -> None:
+        room = await stand.room()
+        await room.installation.look()
+        await stand.admin.execute("update controller.installation set restored_at = now(), evidence = 'a backup'")
+        for each in (room, await stand.room()):
+            await each.installation.look()
+            assert await losses(room) == len({consumer.message.subject for consumer in CONSUMERS})
+        (before,) = await room.sql("select count(*) as n from bus_losses")
+        assert (await room.hold("*", False, confirm=True)).status == 200
+        # Restored once more, it is said once more.
+        await stand.admin.execute("update controller.installation set restored_at = clock_timestamp(), evidence = 'another'")
+        await room.installation.look()
+        (after,) = await room.sql("select count(*) as n from bus_losses")
+        assert after["n"] == 2 * before["n"]
+
+    play(scene)
+
+
 def test_while_it_is_held_sql_requests_wait_too(play) -> None:
     async def scene(stand: Stand) -> None:
         room = await stand.room()

@@ -4,7 +4,7 @@ import asyncio
 from uuid import UUID
 
 from controller_stand import Room, Stand
-from nurture_contracts.commands import ProcessDue, SendEmails
+from nurture_contracts.commands import CancelEnrolments, ProcessDue, SendEmails, StartSequences
 from nurture_contracts.ids import uuid7
 
 
@@ -181,5 +181,77 @@ def test_a_cleared_queue_keeps_every_row_and_every_count(play) -> None:
         assert (await room.resend()).result["retried"] == 0
         assert await stand.admin.fetch("select * from public.delivery_facts order by id") == before
         assert await stand.admin.fetch("select * from public.delivery_counts order by status") == counts
+
+    play(scene)
+
+
+async def cancel(room: Room, **whom: object) -> int:
+    command = CancelEnrolments(command_id=uuid7(), at=room.clock.now(), **whom)  # type: ignore[arg-type]
+    await room.commands.cancel(command)
+    return (await room.answer(command.command_id)).result["cancelled"]
+
+
+async def states(stand: Stand) -> list[tuple[str, bool]]:
+    """Of each enrolment, in the order of their starts: its state, and whether a channel would still send for it."""
+    rows = await stand.admin.fetch(
+        "select e.state, coalesce(bool_or(o.enrolment_active and d.unsettled), false) as goes_out from controller.enrolments e"
+        " left join controller.deliveries d on d.enrolment_id = e.id"
+        " left join public.outbound_messages o on o.delivery_id = d.id group by e.id, e.state order by e.id"
+    )
+    return [(row["state"], row["goes_out"]) for row in rows]
+
+
+def test_a_last_message_that_waits_is_cancelled_like_any_other(play) -> None:
+    async def scene(stand: Stand) -> None:
+        room = await stand.room()
+        await stand.sequence(room, "once")
+        first, second = await stand.people(2)
+        await room.start("once", first, second)
+        assert await states(stand) == [("completed", True)] * 2
+        assert await cancel(room, user_id=first, sequence_type="once") == 1
+        assert sorted(await states(stand)) == [("cancelled", False), ("completed", True)]
+        await room.settle_all()
+        # What has left is over, and not cancelled.
+        assert await cancel(room, user_id=second, sequence_type="once") == 0
+
+    play(scene)
+
+
+def test_what_waits_is_cancelled_and_nothing_else(play) -> None:
+    async def scene(stand: Stand) -> None:
+        room = await stand.room()
+        await stand.sequence(room, "once")
+        await stand.sequence(room, "later", "1h")
+        await stand.sequence(room, "long", "now", "30d")
+        sent, waits, due, not_due = await stand.people(4)
+        await room.start("once", sent)
+        await room.start("long", not_due)
+        await room.settle_all()
+        await room.start("later", due)
+        stand.clock.forward(hours=2)
+        await room.start("once", waits)
+        await room.sql(
+            "insert into message_requests (id, user_id, sequence_type, step, channels, scheduled_at, content, metadata,"
+            " requested_at, requested_by, next_at)"
+            " select gen_random_uuid(), $1, 'once', 1, '{}', at, 'Hello.', '{}', at, 'me', at"
+            " from unnest(array[$2::timestamptz, $2 + interval '1 day']) at",
+            sent, stand.clock.now(),
+        )  # fmt: skip
+        assert await cancel(room, waiting=True) == 3
+        assert await cancel(room, waiting=True) == 0
+        # A start of many people that is not through ends where it is.
+        many = StartSequences(
+            command_id=uuid7(), at=room.clock.now(), sequence_type="later", single=False, user_ids=[sent, waits]
+        )
+        await room.starter.start(many)
+        assert await cancel(room, waiting=True) == 0
+        assert await room.starter.work()
+        assert (await room.answer(many.command_id)).result["started"] == 0
+        found = await room.sql("select user_id, state from enrolments")
+        assert {row["user_id"]: row["state"] for row in found} == {
+            sent: "completed", not_due: "active", waits: "cancelled", due: "cancelled",
+        }  # fmt: skip
+        assert [goes for _, goes in await states(stand)] == [False] * 4
+        assert len(await room.sql("select from message_requests where next_at is not null")) == 1
 
     play(scene)

@@ -235,6 +235,7 @@ def test_cancel_by_enrolment_person_or_command(gateway: Gateway, controller: Con
         ({"enrolment_id": identity}, "enrolment_id", identity),
         ({"user_id": person["external_id"], "sequence_type": "onboarding"}, "user_id", person["id"]),
         ({"command_id": identity}, "start_command_id", identity),
+        ({"waiting": True}, "waiting", True),
     ):
         answer = gateway.post("/admin/api/nurture/cancel", body)
         assert answer.status_code == 200 and answer.json()["cancelled"] == 1
@@ -245,7 +246,14 @@ def test_cancel_by_enrolment_person_or_command(gateway: Gateway, controller: Con
     problem(
         gateway.post("/admin/api/nurture/cancel", {"user_id": "nobody", "sequence_type": "x"}), 404, "person_not_found"
     )
-    for body in ({}, {"user_id": "a"}, {"sequence_type": "a"}, {"enrolment_id": identity, "command_id": identity}):
+    for body in (
+        {},
+        {"user_id": "a"},
+        {"sequence_type": "a"},
+        {"enrolment_id": identity, "command_id": identity},
+        {"waiting": False},
+        {"waiting": True, "command_id": identity},
+    ):
         problem(gateway.post("/admin/api/nurture/cancel", body), 400, "malformed_request")
 
 

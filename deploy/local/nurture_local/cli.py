@@ -8,6 +8,7 @@ from cyclopts import App, CycloptsError
 
 from nurture_local.commands import (
     bus,
+    cancel,
     compose,
     db,
     demo,
@@ -49,6 +50,7 @@ app.command(run.down)
 app.command(run.status)
 app.command(run.service)
 app.command(trigger.trigger)
+app.command(cancel.cancel)
 app.command(watch.watch)
 app.command(holds.pause)
 app.command(holds.resume)

@@ -45,7 +45,8 @@ class Commands:
         self._library = library
 
     async def cancel(self, command: CancelEnrolments) -> None:
-        """End running enrolments. A cancel by start command also forestalls a start that has not come yet."""
+        """End running enrolments. A cancel by start command also forestalls a start that has not come yet; of one whose
+        last message waits, that message is cancelled."""
         async with self._outbox.transaction() as tx:
             if await answered(tx, command.command_id, command.at):
                 return
@@ -61,6 +62,10 @@ class Commands:
                 command.user_id,
                 command.sequence_type,
             )
+            if command.waiting:
+                await tx.execute("jobs_cancel", command.at)
+                ended += await tx.fetch("enrolments_cancel_waiting", command.at)
+                ended += await tx.fetch("requests_cancel_waiting", command.at)
             if command.user_id is not None:
                 ended += await tx.fetch("requests_cancel", command.at, command.user_id, command.sequence_type)
             await settle(tx, command.command_id, command.at, 200, {"cancelled": len(ended)})

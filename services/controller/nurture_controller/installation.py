@@ -10,6 +10,7 @@ from nurture_chassis.restored import FIX, Forgotten
 from nurture_contracts.topology import CONSUMERS, STREAMS
 
 log = structlog.get_logger()
+RESTORED = "the database was restored"
 
 
 class Installation:
@@ -24,8 +25,10 @@ class Installation:
             await tx.execute("installation_record")
             copied = await tx.fetchval("installation_copied")
             if copied is not None:
-                await _say_again(tx)
                 log.error("installation.copied", detail=copied, hint=FIX)
+            await tx.execute("bus_losses_lock")
+            if await tx.fetchval("installation_unsaid", RESTORED):
+                await _say_again(tx)
 
     async def older(self, forgotten: Forgotten) -> None:
         """The database went back in time: everything is held until somebody confirms it."""
@@ -39,4 +42,4 @@ async def _say_again(tx: Transaction) -> None:
     await tx.execute("bus_losses_lock")
     for stream in STREAMS:
         subjects = sorted({one.message.subject for one in CONSUMERS if one.stream == stream.name})
-        await tx.execute("bus_lost", stream.name, "the database was restored", subjects, [None] * len(subjects))
+        await tx.execute("bus_lost", stream.name, RESTORED, subjects, [None] * len(subjects))

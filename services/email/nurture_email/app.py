@@ -25,9 +25,10 @@ def build() -> Service:
         load_layout(template, LAYOUT_VERSION)
     store = Store(service.database, service.outbox, ACCOUNT)
     provider = Resend(config.resend_api_key, config.resend_api_url, concurrency=config.email_concurrency)
+    pace = Pace(service.database, ACCOUNT, config.resend_rate_limit)
     sender = Sender(
         store,
-        Pace(service.database, ACCOUNT, config.resend_rate_limit),
+        pace,
         provider,
         Renderer(Tokens(config.secret_key.reveal()), link_id),
         service.clock,
@@ -37,7 +38,8 @@ def build() -> Service:
     )
     guard = RestoreGuard(service.database, service.outbox, service.bus)
     service.held.append(guard.held)
-    service.before_hearing.append(guard.look)
+    # Whoever starts us may have brought the account in order: one call tells.
+    service.before_hearing += [guard.look, pace.unpark]
     sender.wake = service.tick("email-sender", guard.before(sender.tick), every=1.0).wake
     service.measures.asks.append(lambda: METER.measure(service.database, ACCOUNT))
     service.tick("email-prune", store.prune, every=3600.0)

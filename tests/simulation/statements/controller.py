@@ -230,7 +230,7 @@ def enrolments_cancel(s: _Session, at, id, command_id, user_id, type):
     rows = [
         row
         for row in s.rows("enrolments")
-        if row["state"] == "active"
+        if (row["state"] == "active" or (row["state"] == "completed" and _waits(s, row["id"])))
         and (
             row["id"] == id
             or row["command_id"] == command_id
@@ -240,6 +240,10 @@ def enrolments_cancel(s: _Session, at, id, command_id, user_id, type):
     for row in rows:
         s.update("enrolments", row["id"], state="cancelled", next_at=None, ended_at=at, ended_reason="cancelled")
     return _some(rows, "id")
+
+
+def _waits(s: _Session, enrolment_id):
+    return any(row["enrolment_id"] == enrolment_id and row["unsettled"] for row in s.rows("deliveries"))
 
 
 def requests_cancel(s: _Session, at, user_id, type):

@@ -159,6 +159,11 @@ update installation set restored_at = h.at, evidence = h.detail
 from {publish}.holds h where h.reason = 'restored' and restored_at is null
 returning h.detail
 
+-- name: installation_unsaid
+-- Whether it was restored, as `nurture db restore` writes it down itself, and nothing was said again for that since.
+select true from installation i
+where restored_at is not null and not exists (select from bus_losses l where l.at >= i.restored_at and l.reason = $1)
+
 -- name: installation_older
 -- The first evidence stays.
 update installation set restored_at = now(), evidence = $1 where restored_at is null returning evidence
@@ -168,10 +173,27 @@ update installation set restored_at = now(), evidence = $1 where restored_at is 
 update installation set identity = {publish}.database_identity(), confirmed_at = clock_timestamp(), restored_at = null, evidence = null
 
 -- name: enrolments_cancel
--- Ends what runs; deliveries already planned are dropped by the channel's claim, which asks the enrolment.
-update enrolments set state = 'cancelled', next_at = null, ended_at = $1, ended_reason = 'cancelled'
-where state = 'active' and (id = $2 or command_id = $3 or (user_id = $4 and sequence_type = $5))
-returning id
+-- Ends what runs, and what has planned its last message but not sent it; deliveries already planned are dropped by the
+-- channel's claim, which asks the enrolment.
+update enrolments e set state = 'cancelled', next_at = null, ended_at = $1, ended_reason = 'cancelled'
+where (e.id = $2 or e.command_id = $3 or (e.user_id = $4 and e.sequence_type = $5))
+    and (e.state = 'active' or e.state = 'completed'
+        and exists (select from deliveries d where d.enrolment_id = e.id and d.unsettled))
+returning e.id
+
+-- name: enrolments_cancel_waiting
+-- The same for each of which a message waits or a step is due.
+update enrolments e set state = 'cancelled', next_at = null, ended_at = $1, ended_reason = 'cancelled'
+where e.id = any(array(
+    select d.enrolment_id from deliveries d where d.unsettled
+    union
+    select a.id from enrolments a where a.state = 'active' and a.next_at <= $1
+)) and e.state in ('active', 'completed')
+returning e.id
+
+-- name: requests_cancel_waiting
+-- Messages that were asked for in SQL, are due and not planned yet.
+update message_requests set next_at = null, cancelled_at = $1 where next_at <= $1 returning id
 
 -- name: waiting_to_be_planned
 -- For the gauges: how long the most overdue step and the oldest open delivery wait; each part is the head of an index.
@@ -324,6 +346,11 @@ select (select count(*) from {publish}.people) as people,
 -- name: job_wait
 -- A cancel lets the page in progress end, so that it sees everybody who was started.
 select from start_jobs where command_id = $1 for update
+
+-- name: jobs_cancel
+-- Starts of many people that are not through: they end where they are, each after the page in progress.
+with running as (select command_id from start_jobs where not done order by command_id for update)
+insert into cancelled_starts (command_id, at) select command_id, $1 from running on conflict do nothing
 
 -- name: job_claim
 -- The oldest open job's next page; only one controller works on it at a time.

@@ -41,12 +41,13 @@ class Trigger(Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class Cancel(Struct, forbid_unknown_fields=True, kw_only=True):
-    """End exactly one of: an enrolment, a person's running sequence of a type, all that a trigger started."""
+    """End exactly one of: an enrolment, a person's running sequence of a type, all that a trigger started, all that waits."""
 
     enrolment_id: UUID | None = None
     user_id: Ref | None = None
     sequence_type: Type | None = None
     command_id: UUID | None = None
+    waiting: Literal[True] | None = None
 
 
 class Enrolled(Struct):
@@ -221,7 +222,8 @@ def nobody(ref: str) -> Problem:
     "/nurture/cancel",
     tags=["Sequences in motion"],
     summary="Cancel running enrolments",
-    description="By enrolment, by person and type, or all that one trigger started. A cancel that overtakes its trigger wins.",
+    description="By enrolment, by person and type, all that one trigger started, or with `waiting` all of which a message waits "
+    "or a step is due (for a database that was restored). A cancel that overtakes its trigger wins.",
     status_code=200,
     responses={
         200: made(Cancelled, "Ended", {"command_id": _ID, "cancelled": 1}),
@@ -239,15 +241,16 @@ async def cancel(
                 Example(summary="A person's sequence", value={"user_id": "customer-17", "sequence_type": "onboarding"}),
                 Example(summary="One enrolment", value={"enrolment_id": _ID}),
                 Example(summary="A whole trigger", value={"command_id": _ID}),
+                Example(summary="All that waits", value={"waiting": True}),
             ]
         ),
     ],
     idempotency_key: IdempotencyKey = None,
 ) -> Response[Any]:
     """End running enrolments."""
-    if sum(name is not None for name in (data.user_id, data.enrolment_id, data.command_id)) != 1:
+    if sum(name is not None for name in (data.user_id, data.enrolment_id, data.command_id, data.waiting)) != 1:
         raise field_errors(
-            [("enrolment_id", "give exactly one of enrolment_id, user_id with sequence_type, and command_id")]
+            [("enrolment_id", "give exactly one of enrolment_id, user_id with sequence_type, command_id and waiting")]
         )
     if (data.user_id is None) != (data.sequence_type is None):
         raise field_errors([("sequence_type", "goes with user_id, and user_id needs it")])
@@ -256,6 +259,7 @@ async def cancel(
         "user_id": data.user_id,
         "sequence_type": data.sequence_type,
         "start_command_id": data.command_id,
+        **({"waiting": True} if data.waiting else {}),
     }
 
     async def draft(tx: Saying, command_id: UUID) -> Draft:
@@ -271,6 +275,7 @@ async def cancel(
             user_id=user_id,
             sequence_type=data.sequence_type,
             start_command_id=data.command_id,
+            waiting=data.waiting or False,
         )
         return Draft("cancel", asked, message)
 
