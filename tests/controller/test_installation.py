@@ -117,7 +117,9 @@ def test_what_the_command_restored_is_said_again_once(play) -> None:
         (before,) = await room.sql("select count(*) as n from bus_losses")
         assert (await room.hold("*", False, confirm=True)).status == 200
         # Restored once more, it is said once more.
-        await stand.admin.execute("update controller.installation set restored_at = clock_timestamp(), evidence = 'another'")
+        await stand.admin.execute(
+            "update controller.installation set restored_at = clock_timestamp(), evidence = 'another'"
+        )
         await room.installation.look()
         (after,) = await room.sql("select count(*) as n from bus_losses")
         assert after["n"] == 2 * before["n"]
