@@ -104,7 +104,7 @@ def alerts() -> dict[str, str]:
     found: dict[str, str] = {}
     for file in (ROOT / "deploy").rglob("*.y*ml"):
         for name, rest in re.findall(r"- alert: (\w+)\n(.*?)(?=- alert: |\Z)", file.read_text(), re.DOTALL):
-            link = re.search(r"runbook_url: *\S*docs/operate\.md#([\w-]+)", rest)
+            link = re.search(r"runbook: *docs/operate\.md#([\w-]+)", rest)
             found[name] = link[1] if link else ""
     return found
 
@@ -112,10 +112,8 @@ def alerts() -> dict[str, str]:
 def test_each_alert_leads_to_its_section_and_no_section_is_orphaned() -> None:
     known = {anchor(heading) for heading in sections("When an alert fires")}
     rules = alerts()
-    if rules:
-        kebab = {name: re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower() for name in rules}
-        assert {name: link for name, link in rules.items() if link != kebab[name]} == {}
-        assert set(kebab.values()) == known
+    assert len(rules) > 20
+    assert set(rules.values()) == known
 
 
 def test_links_within_the_page_lead_somewhere() -> None:
