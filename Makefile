@@ -79,6 +79,7 @@ bench: setup ## measure against a bare pipeline on the same machine
 docs: setup ## write the reference pages and the bus users anew
 	@$(BIN)/python docs/generate.py
 	@$(BIN)/python -m nurture_local.bus_users deploy/nats/users.conf
+	@$(BIN)/python -m tests.kubernetes.test_alert_rules
 
 fmt: setup ## format the code
 	@$(BIN)/ruff check --fix-only -q . ; $(BIN)/ruff format -q .

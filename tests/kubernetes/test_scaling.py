@@ -7,12 +7,12 @@ import msgspec
 import pytest
 from nurture_contracts.topology import BY_DURABLE, heard_by
 
-from tests.kubernetes.rendered import NAMESPACE, ROOMS, named, of_kind, workload, workloads
+from tests.kubernetes.rendered import NAMESPACE, ROOMS, matches, named, of_kind, workload, workloads
 from tests.kubernetes.test_environment import BOTH, environment
 
 KEDA = {"natsServerMonitoringEndpoint", "account", "stream", "consumer", "lagThreshold"}
 """What KEDA's documentation of the trigger nats-jetstream lists, without what we leave as it is."""
-SELDOM = re.compile(r"controller-(cancel|publish|pause|process|resend|archive)|\w+-replay")
+SELDOM = re.compile(r"controller-(cancel|publish|simulate|pause|process|resend|archive)|\w+-replay")
 """Consumers of what an operator asks for now and then: more replicas would not help."""
 
 
@@ -94,9 +94,8 @@ def test_prometheus_fetches_from_each_service() -> None:
     monitor = named("example", "PodMonitor", "nurture")
     assert monitor["apiVersion"] == "monitoring.coreos.com/v1"
     spec = monitor["spec"]
-    assert spec.keys() == {"selector", "podMetricsEndpoints", "podTargetLabels"}
-    from tests.kubernetes.rendered import matches
-
+    assert spec.keys() == {"selector", "podMetricsEndpoints", "jobLabel"}
+    assert spec["jobLabel"] == "app.kubernetes.io/name"
     chosen = [one for one in workloads("example") if matches(spec["selector"], one.labels)]
     assert {one.name for one in chosen} == set(ROOMS)
     (endpoint,) = spec["podMetricsEndpoints"]
