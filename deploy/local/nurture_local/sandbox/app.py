@@ -74,6 +74,7 @@ def build(settings: SandboxSettings) -> Sandbox:
             api.retrieve_email,
             ledger_api.messages,
             ledger_api.ledger_summary,
+            ledger_api.ledger_effects,
             ledger_api.troubled_calls,
             ledger_api.show_chaos,
             ledger_api.change_chaos,

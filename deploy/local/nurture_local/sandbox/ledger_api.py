@@ -17,6 +17,7 @@ from nurture_local.sandbox.ledger import Ledger
 from nurture_local.sandbox.telegram.poster import Poster
 
 PAGE = 200
+EFFECTS_PAGE = 2_000
 HTTP = Request[Any, Any, State]
 
 
@@ -80,6 +81,13 @@ async def ledger_summary(request: HTTP) -> dict[str, Any]:
     """Counts over the whole ledger."""
     ledger: Ledger = request.app.state.ledger
     return await ledger.read(records.summary)
+
+
+@get("/api/ledger/effects")
+async def ledger_effects(request: HTTP, after: int = 0) -> list[list[Any]]:
+    """A page of what `nurture verify` compares, in the order in which it was taken; `after` is the last number already seen."""
+    ledger: Ledger = request.app.state.ledger
+    return await ledger.read(partial(records.effects, after=after, limit=EFFECTS_PAGE))
 
 
 @get("/api/calls")

@@ -117,6 +117,18 @@ def page(
     return [_message(row) for row in rows]
 
 
+EFFECTS = (
+    "select m.seq, m.channel, m.at, m.real_at, m.recipient, m.id, m.payload_sha256, m.delivery_id, m.idempotency_key, "
+    "t.message_id from messages m left join telegram_turns t on t.message_seq = m.seq where m.seq > ? order by m.seq limit ?"
+)
+"""What `nurture verify` compares, after a number; a limit of -1 is all."""
+
+
+def effects(connection: sqlite3.Connection, *, after: int, limit: int) -> list[list[Any]]:
+    """Messages accepted after number `after`, oldest first, without what they say."""
+    return [list(row) for row in connection.execute(EFFECTS, (after, limit))]
+
+
 def lines(
     connection: sqlite3.Connection, *, before: int | None, limit: int, to: str, channel: str | None = None
 ) -> list[Line]:

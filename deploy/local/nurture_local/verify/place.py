@@ -15,12 +15,13 @@ _CALLS = {"email": 8, "telegram": 4}
 
 
 class Place(Struct, kw_only=True, frozen=True):
-    """What a snapshot is taken from, and what else is known here. `secrets` by name; they are looked for, never shown."""
+    """What a snapshot is taken from, and what else is known here. `secrets` by name; they are looked for, never shown.
+    `ledger` is the sandbox's file, or its address."""
 
     admin_url: str
     publish_schema: str
     nats_url: str | None
-    ledger: Path | None = None
+    ledger: Path | str | None = None
     bus_files: Path | None = None
     logs: Path | None = None
     secrets: dict[str, str] = {}
@@ -32,10 +33,18 @@ class Place(Struct, kw_only=True, frozen=True):
         return _CALLS[channel] * self.replicas.get(channel, 1)
 
 
+class _Elsewhere(Struct, kw_only=True, frozen=True):
+    """What the environment of services somewhere else says of their sandbox: emails go to it, so it lies there."""
+
+    nurture_sandbox: bool = False
+    resend_api_url: str | None = None
+
+
 def find(data_dir: Path | None) -> Place:
     """DATABASE_URL if it is set, else the running instance. Raises Failure."""
     try:
         given = settings.load(Configuration)
+        elsewhere = settings.load(_Elsewhere)
         data = DataDir(data_dir)
         state = data.running()
     except settings.SettingsError as error:
@@ -46,7 +55,8 @@ def find(data_dir: Path | None) -> Place:
         here = state is not None and not state.own_database
         url, schema, nats_url = given.database_url.reveal(), given.publish_schema, given.nats_url
         if not here or state is None:
-            return Place(admin_url=url, publish_schema=schema, nats_url=nats_url)
+            ledger = elsewhere.resend_api_url if elsewhere.nurture_sandbox else None
+            return Place(admin_url=url, publish_schema=schema, nats_url=nats_url, ledger=ledger)
         return _of(data, state, url, schema)
     return _own(data, state)
 

@@ -22,7 +22,7 @@ __all__ = ["Snapshot", "Unreadable", "addresses", "take"]
 async def take(
     admin_url: str,
     publish_schema: str = "public",
-    ledger: Path | None = None,
+    ledger: Path | str | None = None,
     nats_url: str | None = None,
     *,
     messages: bool = False,
