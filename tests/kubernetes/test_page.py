@@ -43,7 +43,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
 
 def test_the_secret_it_applies_is_the_one_that_pods_ask_for(asked: tuple[Path, list[str]]) -> None:
     folder, lines = asked
-    assert lines.index(f"apply -n {NAMESPACE} -f deploy/kubernetes/secret.yaml") < lines.index(APPLY)
+    assert lines.index(f"apply --server-side -n {NAMESPACE} -f deploy/kubernetes/secret.yaml") < lines.index(APPLY)
     secret = yaml.safe_load((folder / "deploy/kubernetes/secret.yaml").read_text())
     assert secret["kind"] == "Secret" and secret["stringData"]["FROM_EMAIL"] == ENVIRON["FROM_EMAIL"]
     for one in workloads("example"):
