@@ -120,7 +120,9 @@ class Servers:
 class Gateway:
     """One gateway process and a client with its key."""
 
-    def __init__(self, servers: Servers, stack: ExitStack, name: str = "gateway", **env: str) -> None:
+    def __init__(
+        self, servers: Servers, stack: ExitStack, name: str = "gateway", ready: str = "/health/ready", **env: str
+    ) -> None:
         self.servers = servers
         self._stack = stack
         self.port = free_port()
@@ -142,7 +144,7 @@ class Gateway:
             stage=Stage.GATEWAY,
             argv=(sys.executable, "-m", "nurture_gateway"),
             env={"PATH": os.environ["PATH"]} | {key: value for key, value in settings.items() if value},
-            ready=http_ok(self.port, "/health/ready"),
+            ready=http_ok(self.port, ready),
         )
         self.process = stack.enter_context(running(self.spec, self.log))
         self.url = f"http://127.0.0.1:{self.port}"

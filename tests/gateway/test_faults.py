@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import re
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -11,6 +12,7 @@ from uuid import uuid4
 import pytest
 from gateway_stand import TOKENS, Controller, Gateway, Servers, eventually
 from nurture_gateway.inbound import Closed, Gate
+from nurture_local.ports import free_port
 from nurture_local.servers import stop
 from test_health_and_pages import problem
 
@@ -121,3 +123,24 @@ def test_a_gate_stores_each_item_once_and_pages_what_came_together(failures: int
         assert max(len(page) for page in pages) <= 200 and len(pages) <= 4
 
     asyncio.run(run())
+
+
+def test_before_the_database_is_there_people_see_a_page_that_asks_again_and_programs_a_problem(
+    servers: Servers,
+) -> None:
+    with ExitStack() as stack:
+        nowhere = f"postgresql://nurture_gateway:p@127.0.0.1:{free_port()}/none"
+        waiting = Gateway(servers, stack, "waiting", ready="/health/live", DATABASE_URL=nowhere)
+        html = {"Accept": "text/html"}
+        for path in ("/admin/dashboard", "/admin/sign-in"):
+            page = waiting.anonymous.get(path, headers=html)
+            assert (page.status_code, page.headers["content-type"]) == (503, "text/html; charset=utf-8")
+            assert page.headers["retry-after"] and page.headers["content-security-policy"]
+            assert 'http-equiv="refresh"' in page.text and "waits for its database" in page.text
+        # Its looks are there, and a form is never sent again by itself.
+        style = re.search(r'href="(/static/[^"]+)"', page.text)
+        assert style and waiting.anonymous.get(style[1]).status_code == 200
+        form = waiting.anonymous.post("/admin/sign-in", headers=html, data={"api_key": "x"})
+        assert form.status_code == 503 and "refresh" not in form.text
+        problem(waiting.anonymous.get("/admin/dashboard", headers={"Accept": "application/json"}), 503, "unavailable")
+        problem(waiting.http.get("/admin/api/users"), 503, "unavailable")

@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from cyclopts import App, CycloptsError
 
 from nurture_local.commands import (
+    analytics,
     bus,
     cancel,
     compose,
@@ -62,6 +63,7 @@ app.command(sequences.sequences)
 app.command(simulate.simulate)
 app.command(email.email)
 app.command(webhook.webhook)
+app.command(analytics.analytics)
 app.command(bus.bus)
 app.command(db.db)
 app.command(compose.compose_env)

@@ -10,7 +10,7 @@ from litestar.exceptions import HTTPException, ValidationException
 from nurture_chassis.database import UNREACHABLE
 
 from nurture_gateway.dashboard.access import SIGN_IN, SignInNeeded, door_for
-from nurture_gateway.html import html
+from nurture_gateway.html import HTML, for_people, html, unavailable
 from nurture_gateway.idempotency import PROBLEM_JSON
 from nurture_gateway.inbound import Closed
 from nurture_gateway.problems import Problem, field_errors
@@ -35,8 +35,10 @@ _AWAY = (*UNREACHABLE, asyncpg.TooManyConnectionsError, asyncpg.QueryCanceledErr
 def respond(request: Request[Any, Any, Any], problem: Problem) -> Response[Any]:
     """A problem as HTTP: a page where somebody looks at the dashboard, JSON everywhere else."""
     body = problem.body(request_id(request.scope))
-    path, accept = request.url.path, request.headers.get("accept", "")
-    if path.startswith(("/admin/dashboard", SIGN_IN)) and "text/html" in accept:
+    if for_people(request.url.path, request.headers.get("accept", "")):
+        if problem.code == "unavailable":
+            page = unavailable(body, request.method).encode()
+            return Response(page, status_code=503, media_type=HTML, headers=problem.headers)
         return html("problem.html", problem.status, problem=body)
     return Response(
         body,

@@ -28,6 +28,7 @@ _pages = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+HTML = "text/html; charset=utf-8"
 _CODE = re.compile(r"`([^`]+)`")
 _UNITS = (("year", 31_557_600), ("month", 2_629_800), ("week", 604_800), ("day", 86_400), ("h", 3_600), ("min", 60))
 
@@ -100,6 +101,19 @@ def _asset(name: str) -> str:
 _pages.filters.update(coded=_coded, when=_when, number=_number)
 _pages.globals.update(asset=_asset, share=_share, contact_state=_contact_state, because=_because)
 
+PAGES = ("/admin/dashboard", "/admin/sign-in")
+RETRY_SECONDS = 3
+
+
+def for_people(path: str, accept: str) -> bool:
+    """Whether somebody looks at a page of the dashboard, and is told what is wrong by a page and not by JSON."""
+    return path.startswith(PAGES) and "text/html" in accept
+
+
+def unavailable(problem: dict[str, Any], method: str) -> str:
+    """A page that says what is away, and asks again by itself: but never sends a form again."""
+    return rendered("unavailable.html", problem=problem, again=method in ("GET", "HEAD"), seconds=RETRY_SECONDS)
+
 
 def rendered(template: str, **values: Any) -> str:
     """A template's text."""
@@ -110,4 +124,4 @@ def html(template: str, status: int = 200, policy: str | None = None, **values: 
     """A rendered page. `policy` is its Content-Security-Policy where it is not the usual one."""
     headers = {"Cache-Control": "no-store"} | ({"Content-Security-Policy": policy} if policy else {})
     body = rendered(template, **values).encode()
-    return Response(body, status_code=status, media_type="text/html; charset=utf-8", headers=headers)
+    return Response(body, status_code=status, media_type=HTML, headers=headers)

@@ -12,6 +12,7 @@ from nurture_chassis.health import Asgi
 from nurture_chassis.trace import follow
 
 from nurture_gateway.counting import observe
+from nurture_gateway.html import HTML, for_people, unavailable
 from nurture_gateway.problems import Problem
 
 _ID = re.compile(rb"[A-Za-z0-9_.:-]{1,64}")
@@ -65,7 +66,7 @@ class Shell:
             await send(message)
 
         problem = None
-        if not self._opened():
+        if not self._opened() and not scope["path"].startswith("/static/"):
             problem = Problem(
                 "unavailable", "The gateway is starting: it waits for its database.", headers={"retry-after": "1"}
             )
@@ -79,6 +80,11 @@ class Shell:
             await self.inner(scope, receive, sealed)
             return
         extra = [(name.encode(), value.encode()) for name, value in problem.headers.items()]
-        headers = [(b"content-type", b"application/problem+json"), *extra]
-        await sealed({"type": "http.response.start", "status": problem.status, "headers": headers})
-        await sealed({"type": "http.response.body", "body": msgspec.json.encode(problem.body(identity))})
+        told = problem.body(identity)
+        kind, body = b"application/problem+json", msgspec.json.encode(told)
+        if problem.code == "unavailable" and for_people(scope["path"], given.get(b"accept", b"").decode("latin-1")):
+            kind, body = HTML.encode(), unavailable(told, scope["method"]).encode()
+        await sealed(
+            {"type": "http.response.start", "status": problem.status, "headers": [(b"content-type", kind), *extra]}
+        )
+        await sealed({"type": "http.response.body", "body": body})
