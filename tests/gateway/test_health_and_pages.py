@@ -149,6 +149,7 @@ def test_the_openapi_document_has_these_paths(gateway: Gateway) -> None:
         "POST /admin/api/email/webhook",
         "POST /admin/api/events",
         "POST /admin/api/nurture/cancel",
+        "POST /admin/api/nurture/simulate",
         "POST /admin/api/nurture/trigger",
         "POST /admin/api/sequences",
         "POST /admin/api/sequences/lint",
