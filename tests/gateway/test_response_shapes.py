@@ -153,6 +153,19 @@ def known(gateway: Gateway, controller: Controller) -> dict[str, str]:
         "insert into scoring.score_days (day, kind, at, people, mean, p10, median, p90, buckets)"
         " values (current_date - 10, 'overall', now(), 1, 20, 20, 20, 20, array[0, 0, 1, 0, 0, 0, 0, 0, 0, 0]) on conflict do nothing"
     )
+    gateway.servers.sql(
+        "insert into gateway.canaries (channel, user_id, address) values ('email', gen_random_uuid(), 'canary@example.org')"
+        " on conflict do nothing"
+    )
+    gateway.servers.sql(
+        "insert into gateway.commands (id, kind, request, state, status, result, settled_at, people, trace_id)"
+        " values ($1, 'trigger', $2, 'settled', 200, $3, now(), 2, $4), ($5, 'trigger', $2, 'settled', 200, $3, now(), 2, $4)",
+        uuid4(),
+        {"single": False, "sequence_type": "listed"},
+        {"started": 2},
+        uuid4().hex,
+        uuid4(),
+    )
     assert gateway.webhook({"type": "email.sent"}).status_code == 200
     test = gateway.post("/admin/api/email/test", {"email_address": "test@example.com"}).json()["id"]
     command = gateway.post("/admin/api/nurture/process").json()["command_id"]
@@ -182,6 +195,7 @@ PATHS: dict[str, Callable[[Gateway, dict[str, str]], httpx.Response]] = {
     "nurture.active": lambda g, k: g.http.get(f"/admin/api/nurture/active?limit=1&user={k['id']}"),
     "nurture.process": lambda g, _: g.post("/admin/api/nurture/process"),
     "nurture.analytics": lambda g, _: g.http.get("/admin/api/nurture/analytics?days=30"),
+    "commands.listed": lambda g, _: g.http.get("/admin/api/commands?limit=1&sequence_type=listed"),
     "commands": lambda g, k: g.http.get(f"/admin/api/commands/{k['command']}"),
     "email.stats": lambda g, _: g.http.get("/admin/api/email/stats?days=7"),
     "email.queue": lambda g, _: g.http.get("/admin/api/email/queue"),

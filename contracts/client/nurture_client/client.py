@@ -32,7 +32,12 @@ class _Address:
         self.patience = patience
         self.options: dict[str, Any] = {
             "base_url": f"{str(url).rstrip('/')}/admin/api/",
-            "headers": {"Authorization": f"Bearer {api_key}", "Content-Type": "application/json"},
+            "headers": {
+                "Authorization": f"Bearer {api_key}",
+                "Content-Type": "application/json",
+                # The gateway keeps with each command where it came from.
+                "User-Agent": "nurture-client/1",
+            },
             "timeout": timeout,
         }
 

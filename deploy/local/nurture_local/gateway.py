@@ -58,7 +58,11 @@ class Gateway:
         host = urlsplit(location.url).hostname or ""
         self._client = httpx.Client(
             base_url=location.url,
-            headers={"Authorization": f"Bearer {location.api_key}", "Accept": "application/json"},
+            headers={
+                "Authorization": f"Bearer {location.api_key}",
+                "Accept": "application/json",
+                "User-Agent": "nurture-cli/1",
+            },
             timeout=httpx.Timeout(120, connect=5),
             trust_env=host not in _LOCAL,
             transport=transport,

@@ -17,7 +17,11 @@ def follow(traceparent: str | None) -> str:
     return trace_id
 
 
+def trace_id() -> str:
+    """The id of the trace that goes on here, 32 hex digits."""
+    return _trace.get() or follow(None)
+
+
 def traceparent() -> str:
     """The header for a message that leaves now, with a span id of its own."""
-    trace_id = _trace.get() or follow(None)
-    return f"00-{trace_id}-{os.urandom(8).hex()}-01"
+    return f"00-{trace_id()}-{os.urandom(8).hex()}-01"

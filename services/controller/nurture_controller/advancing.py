@@ -1,11 +1,14 @@
 """Due steps: claim a page of enrolments, decide each, write the deliveries, move the enrolments; one transaction."""
 
+from collections import Counter
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import structlog
 from nurture_chassis.clock import Clock
 from nurture_chassis.outbox import Outbox, Saying
+from nurture_chassis.triggers import note
 from nurture_contracts.ids import uuid7
 
 from nurture_controller.config import Config
@@ -25,6 +28,8 @@ class Page(NamedTuple):
 
     claimed: int
     placed: list[Placed]
+    planned: Mapping[str, int]
+    """Messages by sequence type."""
 
 
 class Planner:
@@ -48,6 +53,7 @@ class Planner:
         """Plan one page. True when the page was full; else the real seconds until the next step is due."""
         async with self._outbox.transaction() as tx:
             page = await self.page(tx, self._clock.now())
+        tell(page, "schedule")
         if page.claimed:
             return True if page.claimed == self._config.plan_batch else 0.01
         next_at = await self._outbox.database.fetchval("enrolments_next_due")
@@ -61,6 +67,7 @@ class Planner:
             await tx.execute("enrolments_hold_late", [row["id"] for row in late], types)
         rows = [row for row in claimed if not row["held"]]
         placed: list[Placed] = []
+        planned: Counter[str] = Counter()
         if rows:
             published = await self._library.versions(tx, {row["sequence_id"] for row in rows})
             known = await people(tx, [row["user_id"] for row in rows if row["last_status"] != "pending"], now)
@@ -84,12 +91,19 @@ class Planner:
                 placed.append(place(due, version, known.get(row["user_id"]), now, desk, uuid7()))
             types = {row["id"]: row["sequence_type"] for row in rows}
             await save_deliveries(tx, placed, types, now, self._config.page_size)
+            planned.update(types[one.id] for one in placed if one.delivery is not None)
             put_off_from = {row["id"]: row["next_at"] for row in rows if row["last_status"] == "pending"}
             columns = zip(*((*_advance_row(one), put_off_from.get(one.id)) for one in placed), strict=True)
             await tx.execute("enrolments_advance", *(list(column) for column in columns))
         if claimed:
             log.info("planning.page", enrolments=len(rows), deliveries=sum(one.delivery is not None for one in placed))
-        return Page(len(claimed), placed)
+        return Page(len(claimed), placed, planned)
+
+
+def tell(page: Page, source: str) -> None:
+    """What a committed page has set going."""
+    for sequence_type, messages in page.planned.items():
+        note(sequence_type, source, messages, "planned")
 
 
 def _advance_row(one: Placed) -> tuple[Any, ...]:

@@ -3,6 +3,7 @@
 from nurture_chassis.restored import RestoreGuard
 from nurture_chassis.service import Service
 from nurture_chassis.settings import load
+from nurture_contracts.canary import PEOPLE
 
 from nurture_controller import counting, keeping, measuring
 from nurture_controller.advancing import Planner
@@ -61,5 +62,13 @@ def build() -> Service:
     service.tick("planning", guard.before(planner.tick), every=1.0)
     service.tick("requests", guard.before(requests.tick), every=1.0)
     service.tick("analytics", counting.Counting(service.database).tick, every=counting.SECONDS)
+
+    async def forget_canary() -> bool:
+        page = 1000
+        return (
+            await service.database.fetchval("canary_forget", list(PEOPLE.values()), service.clock.now(), page) >= page
+        )
+
+    service.tick("canary-forget", forget_canary, every=3600.0)
     service.bus.on_reconnect.append(service.tick("topology", keeper.tick, every=keeping.SECONDS).wake)
     return service

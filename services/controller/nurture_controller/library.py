@@ -11,7 +11,7 @@ from nurture_chassis.database import Database, Transaction
 from nurture_contracts.base import Instant
 from nurture_contracts.ids import uuid7
 
-from nurture_controller import one_message
+from nurture_controller import canary, one_message
 from nurture_controller.linting import publishable
 from nurture_controller.sequence import Published, SequenceInvalid, definition, from_definition
 from nurture_controller.sequence_toml import parse
@@ -25,7 +25,7 @@ class Library:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
-        self._cache: dict[UUID, Published] = {}
+        self._cache: dict[UUID, Published] = {canary.PUBLISHED.id: canary.PUBLISHED}
 
     def _remember(self, row: asyncpg.Record) -> Published:
         known = self._cache.get(row["id"])

@@ -11,7 +11,7 @@ from nurture_chassis.outbox import Outbox, Saying
 from nurture_contracts.commands import ArchiveDeliveries, ProcessDue, ResendDeliveries
 from nurture_contracts.ids import uuid7
 
-from nurture_controller.advancing import Planner
+from nurture_controller.advancing import Planner, tell
 from nurture_controller.commands import answered, settle
 from nurture_controller.config import Config
 from nurture_controller.requests import Requests
@@ -74,6 +74,8 @@ class Operations:
             failed = sum(one.failed_at is not None for one in made)
             result = {"planned": len(made), "sent": sent, "skipped": len(made) - sent - failed, "failed": failed}
             await settle(tx, command.command_id, command.at, 200, result)
+        tell(pages[0], "schedule")
+        tell(pages[1], "sql")
 
     async def resend(self, command: ResendDeliveries) -> None:
         """New rounds: of one delivery, or of what a channel's queue certainly did not send."""

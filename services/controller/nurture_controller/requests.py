@@ -1,5 +1,6 @@
 """Single messages that were asked for in SQL: each becomes an enrolment of its own with one delivery, a page a transaction."""
 
+from collections import Counter
 from datetime import datetime
 from typing import Any
 
@@ -8,7 +9,7 @@ from nurture_chassis.clock import Clock
 from nurture_chassis.outbox import Outbox, Saying
 
 from nurture_controller import one_message
-from nurture_controller.advancing import Page
+from nurture_controller.advancing import Page, tell
 from nurture_controller.config import Config
 from nurture_controller.desks import Desks
 from nurture_controller.library import Library
@@ -39,13 +40,14 @@ class Requests:
             return max(0.02, wait)
         async with self._outbox.transaction() as tx:
             page = await self.page(tx, self._clock.now())
+        tell(page, "sql")
         return True if page.claimed == self._config.plan_batch else 0.05
 
     async def page(self, tx: Saying, now: datetime) -> Page:
         """Plan up to a page of those that are due; others skip them until this transaction ends."""
         rows = await tx.fetch("requests_claim_due", now, self._config.plan_batch)
         if not rows:
-            return Page(0, [])
+            return Page(0, [], {})
         known = await people(tx, [row["user_id"] for row in rows], now)
         desk = await self._desks.desk(tx)
         placed: list[Placed] = []
@@ -78,4 +80,4 @@ class Requests:
             )
             await save_deliveries(tx, placed, types, now, self._config.page_size)
             log.info("requests.planned", requests=len(rows), deliveries=len(placed))
-        return Page(len(rows), placed)
+        return Page(len(rows), placed, Counter(types[one.id] for one in placed))

@@ -9,9 +9,11 @@ import structlog
 from nurture_chassis.clock import Clock
 from nurture_chassis.outbox import Outbox, Saying
 from nurture_contracts.base import Channel
+from nurture_contracts.canary import SEQUENCE
 from nurture_contracts.commands import StartSequences
 from nurture_contracts.ids import uuid7
 
+from nurture_controller import canary
 from nurture_controller.commands import answered, settle
 from nurture_controller.config import Config
 from nurture_controller.desks import Desks
@@ -73,7 +75,11 @@ class Starter:
                     _problem("cancelled", "It was cancelled before it began.", "Trigger it again if it should run."),
                 )
                 return
-            published = await self._library.latest(tx, command.sequence_type)
+            published = (
+                canary.PUBLISHED
+                if command.sequence_type == SEQUENCE and canary.is_for_it(command)
+                else await self._library.latest(tx, command.sequence_type)
+            )
             if published is None:
                 result = await self._library.unknown(tx, command.sequence_type)
                 await settle(tx, command.command_id, command.at, 422, result)
@@ -100,7 +106,7 @@ class Starter:
             await settle(tx, command.command_id, command.at, refusal.status, {**result, "user_id": user_id})
             return
         (placed,) = begun.started
-        log.info("trigger.started", source="single", sequence_type=command.sequence_type, enrolment_id=str(placed.id))
+        log.info("sequence.started", people="one", sequence_type=command.sequence_type, enrolment_id=str(placed.id))
         first = await self._first_step(tx, command, published, placed)
         result = {
             "enrolment_id": placed.id,
@@ -245,8 +251,8 @@ class Starter:
                 result = {"started": started, "running": running, "refused": refused, "refused_by_reason": dict(why)}
                 await settle(tx, job["command_id"], self._clock.now(), 200, result)
                 log.info(
-                    "trigger.started",
-                    source="many",
+                    "sequence.started",
+                    people="many",
                     sequence_type=job["sequence_type"],
                     started=started,
                     refused=dict(why),

@@ -7,6 +7,7 @@ from nurture_chassis.tokens import Tokens
 from nurture_contracts.events import CommandSettled
 
 from nurture_gateway.api.routes import application
+from nurture_gateway.canary import LOOK, Canary
 from nurture_gateway.config import Config
 from nurture_gateway.dashboard.live import Live
 from nurture_gateway.handlers import Handlers
@@ -50,9 +51,15 @@ def build(config: Config | None = None) -> Service:
         keys = await service.database.execute("forget_keys")
         await service.database.execute("forget_verifications", service.clock.now())
         await service.database.execute("forget_sessions")
+        await service.database.execute("forget_canary")
         return await service.database.execute("forget_pages") + keys > 0
 
     service.tick("forget", sweep, every=600.0)
+
+    canary = Canary(service.database, service.outbox, service.clock, config)
+    service.before_hearing.append(canary.move_in)
+    if canary.wanted:
+        service.tick("canary", canary.tick, every=LOOK)
 
     service.inner = Shell(application(room), config.public_url, lambda: service.database.is_open)
     return service

@@ -11,6 +11,7 @@ from nurture_contracts.base import Message
 from nurture_contracts.events import CommandSettled
 from nurture_contracts.ids import uuid7
 
+from nurture_gateway import triggers
 from nurture_gateway.answers import ordered, pending, status_url
 from nurture_gateway.idempotency import Answer, Key, answer, key_of, reserve
 from nurture_gateway.problems import Problem
@@ -71,8 +72,16 @@ async def _add(
     made = await draft(tx, command_id)
     # A repeated answer names the request that was really executed.
     made.request["request_id"] = request_id(request.scope)
-    early = list(made.refused_early)
-    await tx.execute("add_command", command_id, made.kind, made.request, early, made.status, made.result)
+    await triggers.add(
+        tx,
+        command_id,
+        made.kind,
+        made.request,
+        source=triggers.source_of(request),
+        early=list(made.refused_early),
+        status=made.status,
+        result=made.result,
+    )
     if key:
         await tx.execute("bind_key", key.scope, key.key, command_id)
     if made.message is not None:

@@ -3,6 +3,7 @@
 from nurture_chassis.database import Database
 from nurture_contracts.events import AddressesSuppressed, ChatsChanged, CommandSettled, TestEmailsProgressed
 
+from nurture_gateway import triggers
 from nurture_gateway.waiting import Waiters
 
 
@@ -15,7 +16,9 @@ class Handlers:
 
     async def settled(self, event: CommandSettled) -> None:
         """Write the controller's answer beside the command, and wake whoever waits for it here."""
-        await self._database.execute("settle_command", event.command_id, event.status, event.result)
+        row = await self._database.fetchrow("settle_command", event.command_id, event.status, event.result)
+        if row is not None:
+            triggers.settled(dict(row.items()), event.status, event.result)
         await self._waiters.settle(event)
 
     async def suppressed(self, event: AddressesSuppressed) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from msgspec import Struct
 from nurture_chassis.database import Rows
 
+from nurture_gateway.canary import CanaryShown, canaries
 from nurture_gateway.problems import field_errors
 
 LONGEST_DAYS = 366
@@ -131,7 +132,7 @@ class EmailStats(Struct, kw_only=True):
 
 class Metrics(Struct, kw_only=True):
     """The system at this moment. `deliveries_24h` by `status_detail`, `failures_24h` by reason, of messages planned in the
-    last 24 hours; `dead_letters` are those that nobody has replayed."""
+    last 24 hours; `dead_letters` are those that nobody has replayed; `canaries` are those of channels that have one."""
 
     at: datetime
     people: dict[str, int]
@@ -143,6 +144,7 @@ class Metrics(Struct, kw_only=True):
     queues: list[Queue]
     dead_letters: int
     last_webhook_at: datetime | None
+    canaries: list[CanaryShown]
 
 
 async def analytics(rows: Rows, days: int, now: datetime) -> Analytics:
@@ -197,7 +199,7 @@ async def queue(rows: Rows, channel: str) -> Queue:
 
 
 async def metrics(rows: Rows, now: datetime) -> Metrics:
-    """The system at `now`. Four statements."""
+    """The system at `now`. Five statements."""
     counts = await rows.fetchrow("metrics")
     assert counts is not None
     active = await rows.fetch("count_active")
@@ -219,6 +221,7 @@ async def metrics(rows: Rows, now: datetime) -> Metrics:
         queues=await queues(rows),
         dead_letters=counts["dead_letters"],
         last_webhook_at=counts["last_webhook_at"],
+        canaries=await canaries(rows),
     )
 
 

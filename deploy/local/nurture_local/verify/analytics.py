@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC
 
+from nurture_contracts.canary import SEQUENCE
+
 from nurture_local.verify import ties
 from nurture_local.verify.fold import Folded, fold
 from nurture_local.verify.history import KINDS, Counted, Delivery, Snapshot
@@ -16,11 +18,16 @@ def recounted(history: Snapshot) -> dict[Counted, Counter[str]]:
     """Counters from the log. Of the rows only what was decided when a delivery was planned is believed."""
     found: dict[Counted, Counter[str]] = {}
     for _, one, events in ties.walk(history):
-        if one is not None:
+        if one is not None and counts(one):
             day = one.created_at.astimezone(UTC).date()
             key = Counted(day, one.sequence_type, one.step, one.variant, one.channel)
             found.setdefault(key, Counter()).update(_counts(one, fold(one, events)))
     return found
+
+
+def counts(one: Delivery) -> bool:
+    """Whether numbers and scores know it: the canary's are sent as all are, and count nowhere."""
+    return one.sequence_type != SEQUENCE
 
 
 def _counts(one: Delivery, folded: Folded) -> Iterator[str]:

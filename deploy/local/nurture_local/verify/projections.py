@@ -8,7 +8,7 @@ from uuid import UUID
 
 from msgspec.structs import replace
 
-from nurture_local.verify import scores, ties
+from nurture_local.verify import analytics, scores, ties
 from nurture_local.verify.fold import Folded, differences, fold
 from nurture_local.verify.history import KINDS, Credit, Delivery, Event, Snapshot
 from nurture_local.verify.verdict import Bad, Verdict
@@ -66,7 +66,7 @@ def _logged(history: Snapshot, ways: Ways) -> Iterator[Found]:
             continue
         yield from ((Bad(str(id), why), False) for why in differences(one, fold(one, events)))
         yield from _settled(id, ends.get(id, ()), {event.kind for event in events}, ways)
-        why = None if id in refused else _uncredited(one, events, credit)
+        why = None if id in refused or not analytics.counts(one) else _uncredited(one, events, credit)
         if why:
             yield Bad(str(id), f"{why}: {unheard}" if unheard else why), bool(unheard)
     for id in credits:

@@ -1,4 +1,5 @@
 -- What other rooms and operators may read of the controller. Applied again after every migration.
+-- The canary is sent to as everybody is, and counts nowhere: `outbound_messages` and `canary_runs` alone know it.
 create or replace view {publish}.sequences as
 select id, type, version, definition, toml, published_at from controller.sequences;
 grant select on {publish}.sequences to nurture_gateway, nurture_email, nurture_telegram, nurture_scoring;
@@ -7,7 +8,8 @@ grant select on {publish}.sequences to nurture_gateway, nurture_email, nurture_t
 create or replace view {publish}.enrolments as
 select e.id, e.command_id, e.user_id, e.sequence_type, coalesce(s.version, 0) as sequence_version, e.step, e.next_at, e.state,
        e.override_channel as channel, e.context, e.last_delivery_id, e.started_at, e.ended_at, e.ended_reason, e.paused
-from controller.enrolments e left join controller.sequences s on s.id = e.sequence_id;
+from controller.enrolments e left join controller.sequences s on s.id = e.sequence_id
+where e.sequence_type <> '_canary';
 grant select on {publish}.enrolments to nurture_gateway, nurture_scoring;
 
 create or replace view {publish}.start_jobs as
@@ -33,7 +35,8 @@ select d.id, d.user_id, d.sequence_type, d.step::int as message_step, d.channel,
        coalesce(c.params -> 'metadata', '{}') || (c.params - 'metadata') as metadata,
        d.created_at, d.enrolment_id, d.round::int as round, d.provider_id, d.variant, d.tier, d.fallback_of,
        d.possible_duplicate
-from controller.deliveries d join controller.delivery_contents c on c.delivery_id = d.id;
+from controller.deliveries d join controller.delivery_contents c on c.delivery_id = d.id
+where d.sequence_type <> '_canary';
 grant select on {publish}.deliveries to nurture_gateway, nurture_scoring;
 
 -- The same for everybody's SQL: the id of a person is text. What never failed for good shows no time of failure.
@@ -105,6 +108,7 @@ create or replace view {publish}.failed_deliveries as
 select d.id, d.user_id, d.channel, d.sequence_type, d.step::int as step, d.status, d.failure_reason, d.created_at
 from controller.deliveries d
 where (d.failed_at is not null or d.expired_at is not null or d.unknown_at is not null) and d.status in ('failed', 'expired')
+    and d.sequence_type <> '_canary'
     and not exists (select from controller.archived_deliveries a where a.delivery_id = d.id)
     and not exists (
         select from controller.deliveries n
@@ -117,12 +121,12 @@ select c.channel, w.pending, w.oldest_at, f.failed, u.unknown
 from (values ('email'), ('telegram')) as c (channel)
 cross join lateral (
     select count(*) as pending, min(d.scheduled_at) as oldest_at from controller.deliveries d
-    where d.unsettled and d.channel = c.channel) w
+    where d.unsettled and d.channel = c.channel and d.sequence_type <> '_canary') w
 cross join lateral (select count(*) as failed from {publish}.failed_deliveries d where d.channel = c.channel) f
 cross join lateral (
     select count(*) as unknown from controller.deliveries d
     where (d.failed_at is not null or d.expired_at is not null or d.unknown_at is not null) and d.status = 'unknown'
-        and d.channel = c.channel) u;
+        and d.channel = c.channel and d.sequence_type <> '_canary') u;
 grant select on {publish}.delivery_queue to nurture_gateway;
 
 -- Deliveries without their words, for those who count.
@@ -130,7 +134,7 @@ create or replace view {publish}.delivery_facts as
 select id, enrolment_id, user_id, sequence_type, step::int as step, channel, round::int as round, variant, tier, fallback_of,
        scheduled_at, created_at, sent_at, delivered_at, opened_at, clicked_at, bounced_at, complained_at, failed_at,
        suppressed_at, cancelled_at, expired_at, unknown_at, status, failure_reason
-from controller.deliveries;
+from controller.deliveries where sequence_type <> '_canary';
 grant select on {publish}.delivery_facts to nurture_gateway;
 
 -- What became of messages, by the day they were planned (UTC), sequence, step, variant and channel: a message counts for every fact
@@ -162,7 +166,7 @@ grant select on {publish}.experiment_counts to nurture_gateway;
 create or replace view {publish}.delivery_counts as
 select sequence_type, step::int as step, channel, status, count(*) as deliveries,
        count(*) filter (where possible_duplicate) as possible_duplicates
-from controller.deliveries group by 1, 2, 3, 4;
+from controller.deliveries where sequence_type <> '_canary' group by 1, 2, 3, 4;
 grant select on {publish}.delivery_counts to nurture_gateway;
 
 create or replace view {publish}.outbound_messages as
@@ -173,12 +177,25 @@ join controller.delivery_contents c on c.delivery_id = d.id
 join controller.enrolments e on e.id = d.enrolment_id;
 grant select on {publish}.outbound_messages to nurture_email, nurture_telegram, nurture_gateway, nurture_scoring;
 
+-- How each start of the canary went. By the database's clock, since the provider's may differ and business time may run faster.
+create or replace view {publish}.canary_runs as
+select e.command_id, d.id as delivery_id, d.status, d.failure_reason, v.sent_at, v.arrived_at
+from controller.enrolments e join controller.deliveries d on d.enrolment_id = e.id
+cross join lateral (
+    select min(received_at) filter (where kind = 'sent') as sent_at,
+           min(received_at) filter (where kind in ('delivered', 'opened', 'clicked') or (detail ->> 'arrived')::boolean)
+               as arrived_at
+    from controller.delivery_events where delivery_id = d.id) v
+where e.sequence_type = '_canary';
+grant select on {publish}.canary_runs to nurture_gateway;
+
 -- Single messages that were asked for in SQL, and whether each is planned yet; then it is a delivery of the same id.
 create or replace view {publish}.message_requests as
 select id, user_id::text as user_id, sequence_type, step::int as message_step, channels, scheduled_at, metadata, requested_at,
        requested_by,
        case when cancelled_at is not null then 'cancelled' when next_at is null then 'planned' else 'waiting' end as state
 from controller.message_requests;
+grant select on {publish}.message_requests to nurture_gateway;
 
 -- Now, as the services count it: business time may run faster than the wall clock in the sandbox.
 create or replace function {publish}.business_now() returns timestamptz

@@ -49,12 +49,13 @@ select true from cancelled_starts where command_id = $1
 insert into cancelled_starts (command_id, at) values ($1, $2) on conflict do nothing
 
 -- name: people
--- Persons, both contacts and scores as of $2, one row a person. A hint for planning: the claim decides again.
+-- Persons and the canary, both contacts and scores as of $2, one row a person. A hint for planning: the claim decides again.
 select u.id, u.first_name, u.timezone, u.locale, u.attributes, u.preferred_channel, u.preferred_time,
        e.address as email, e.state as email_state, e.consent as email_consent,
        t.address as telegram, t.state as telegram_state, t.consent as telegram_consent,
        s.email_score, s.telegram_score, s.overall_score
-from {publish}.people u
+from (select id, first_name, timezone, locale, attributes, preferred_channel, preferred_time from {publish}.people
+      union all select user_id, 'Canary', 'UTC', 'en', '{}', null, 'morning' from {publish}.canaries) u
 left join (select * from {publish}.contacts where channel = 'email' and user_id = any($1::uuid[])) e on e.user_id = u.id
 left join (select * from {publish}.contacts where channel = 'telegram' and user_id = any($1::uuid[])) t on t.user_id = u.id
 left join (
@@ -447,6 +448,29 @@ with taken as (
         fallbacks = c.fallbacks + excluded.fallbacks, fallback_saves = c.fallback_saves + excluded.fallback_saves
 )
 select count(*) from taken
+
+-- name: canary_forget
+-- What the canary leaves behind, once no stream can bring it again: by an index of its two people's deliveries, and oldest first.
+with old as materialized (
+    select id, enrolment_id from deliveries
+    where user_id = any($1::uuid[]) and created_at < $2::timestamptz - interval '35 days' order by id limit $3
+), gone as (
+    delete from deliveries where id in (select id from old)
+), worded as (
+    delete from delivery_contents where delivery_id in (select id from old)
+), told as (
+    delete from delivery_events where delivery_id in (select id from old)
+), judged as (
+    delete from fallbacks where delivery_id in (select id from old)
+), ended as (
+    delete from enrolments where id in (select enrolment_id from old)
+), answered as (
+    delete from command_results where command_id = any(array(
+        select command_id from command_results where result ->> 'user_id' in
+            ('6b16878e-cc92-58d8-b4fa-f1fd22c189ef', 'cbe71088-d487-5a47-9eb9-61299c455ab2')
+            and at < $2::timestamptz - interval '35 days' order by at limit $3))
+)
+select count(*) from old
 
 -- name: topology_noted
 -- The last state in which the bus was found whole, and the time by the clock that outboxes go by.

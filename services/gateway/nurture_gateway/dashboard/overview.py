@@ -5,6 +5,7 @@ from typing import Any
 from litestar import Request, Response, get
 
 from nurture_gateway import numbers
+from nurture_gateway.api import commands
 from nurture_gateway.api.access import TheRoom
 from nurture_gateway.dashboard.live import Region
 from nurture_gateway.dashboard.shown import page
@@ -47,6 +48,7 @@ async def _numbers(room: Room) -> dict[str, Any]:
         "metrics": await numbers.metrics(room.database, room.clock.now()),
         "statuses": STATUSES,
         "failures": await room.database.fetch("recent_failures", 6),
+        "commands": (await commands.listed(room.database, limit=5))["items"],
         "troubles": await room.database.fetch("channel_troubles"),
         # Services say when they were seen by the real clock; the rest is business time.
         "real": room.clock.real(),

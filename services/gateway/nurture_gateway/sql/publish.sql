@@ -15,11 +15,16 @@ from gateway.users u
 left join gateway.contacts e on e.user_id = u.id and e.channel = 'email'
 left join gateway.contacts t on t.user_id = u.id and t.channel = 'telegram';
 
+-- The canary of each channel that has one: nobody of the people above, and reachable below as they are.
+create or replace view {publish}.canaries as
+select user_id, channel, address, since from gateway.canaries;
+
 -- Who may be reached where. Somebody who wants no sequences on a channel has refused it, as far as sequences go.
 create or replace view {publish}.contacts as
 select user_id, channel, address, state, case when opt_in_sequences then reason else coalesce(reason, 'wants no sequences') end
     as reason, case when opt_in_sequences then consent else 'refused' end as consent, changed_at
-from gateway.contacts;
+from gateway.contacts
+union all select user_id, channel, address, 'ok', null, 'granted', since from gateway.canaries;
 
 create or replace view {publish}.user_email_preferences as
 select c.user_id as id, u.id::text as user_id, c.address as email_address, v.verified_at is not null as is_verified,
@@ -48,6 +53,7 @@ $$;
 create or replace view {publish}.test_messages as
 select id, address, user_name, template, requested_at, purpose from gateway.test_messages;
 
+grant select on {publish}.canaries to nurture_controller;
 grant select on {publish}.people, {publish}.contacts
     to nurture_gateway, nurture_controller, nurture_email, nurture_telegram, nurture_scoring;
 grant select on {publish}.test_messages to nurture_email;

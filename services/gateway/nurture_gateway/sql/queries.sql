@@ -109,19 +109,43 @@ update idempotency_keys set command_id = $3 where scope = $1 and key = $2
 
 -- name: add_command
 -- A command is a row before it is a message; one refused on the spot is born settled.
-insert into commands (id, kind, request, refused_early, state, status, result, settled_at)
+insert into commands (id, kind, request, refused_early, state, status, result, settled_at, source, people, trace_id)
 values ($1, $2, $3, $4, case when $5::int is null then 'accepted' else 'settled' end, $5, $6,
-    case when $5::int is not null then now() end)
+    case when $5::int is not null then now() end, $7, $8, $9)
 
 -- name: settle_command
--- Guarded: the first settlement stands, a repeated one changes nothing.
-update commands set state = 'settled', status = $2, result = $3, settled_at = now() where id = $1 and state = 'accepted'
+-- Guarded: the first settlement stands, a repeated one changes nothing. Returns what is told of a trigger; of a type that
+-- nobody has published, not its name.
+update commands c set state = 'settled', status = $2, result = $3, settled_at = now() where id = $1 and state = 'accepted'
+returning kind, source, people, trace_id, (request ->> 'single')::boolean as single,
+    case when c.source = 'canary' or exists(select from {publish}.sequences s where s.type = c.request ->> 'sequence_type')
+        then c.request ->> 'sequence_type' end as sequence_type
 
 -- name: find_command
 -- For the waiting caller and for the status page.
 select id, kind, request, state, status, result, refused_early, created_at, settled_at, expires_at,
     state = 'accepted' and expires_at < now() as expired
 from commands where id = $1
+
+-- name: list_commands
+-- Newest first, together with what was asked for in SQL, which is no command and has its row with the controller. The canary's
+-- are shown when they are asked for: there is one every few minutes.
+select * from (
+    (select c.id, c.kind, c.request ->> 'sequence_type' as sequence_type, c.source, c.people,
+        case when c.state = 'accepted' and c.expires_at < now() then 'expired' else c.state end as state, c.status,
+        (c.request ->> 'single')::boolean as single, (c.result ->> 'started')::int as started, c.result ->> 'code' as reason,
+        c.created_at, c.settled_at, c.trace_id
+    from commands c
+    where c.id < $1 and ($3::text is null or c.kind = $3) and ($4::text is null or c.request ->> 'sequence_type' = $4)
+        and case when $5::text is null then c.source <> 'canary' else c.source = $5 end
+    order by c.id desc limit $2)
+    union all
+    (select m.id, 'message', m.sequence_type, 'sql', 1, m.state, null, true, null, null, m.requested_at, null, null
+    from {publish}.message_requests m
+    where m.id < $1 and coalesce($3, 'message') = 'message' and ($4::text is null or m.sequence_type = $4)
+        and coalesce($5, 'sql') = 'sql'
+    order by m.id desc limit $2)
+) every order by id desc limit $2
 
 -- name: command_progress
 -- How far a start for many people has come, before it is settled.
@@ -130,6 +154,11 @@ select started, running, refused_by_reason, refused from {publish}.start_jobs wh
 -- name: forget_keys
 -- Seven days are promised; the rest is swept in small bites.
 delete from idempotency_keys where ctid = any(array(select ctid from idempotency_keys where expires_at < now() limit 1000))
+
+-- name: forget_canary
+-- Its commands, once no stream can bring their answers again.
+delete from commands where id = any(array(
+    select id from commands where source = 'canary' and created_at < now() - interval '35 days' order by created_at limit 1000))
 
 -- name: forget_verifications
 -- Links that nobody followed and that no page says anything about any more.
@@ -479,6 +508,65 @@ from {publish}.enrolments where state = 'active' group by sequence_type order by
 -- What became of messages planned since $1, and why some failed.
 select status, case when status in ('failed', 'bounced', 'unknown') then failure_reason end as reason, count(*) as deliveries
 from {publish}.delivery_facts where created_at >= $1 group by 1, 2
+
+-- ── the canary ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+-- name: canaries_keep
+-- The channels that have one are those of the settings; what is known of another address goes with it.
+with meant as materialized (
+    select * from unnest($1::text[], $2::uuid[], $3::text[]) as m (channel, user_id, address)
+), gone as (
+    delete from canaries where channel not in (select channel from meant)
+)
+insert into canaries as c (channel, user_id, address) select channel, user_id, address from meant
+on conflict (channel) do update set user_id = excluded.user_id, address = excluded.address, since = now(), command_id = null,
+    triggered_at = null, sent_at = null, arrived_at = null, outcome = null, reason = null, last_arrival_at = null,
+    sent_seconds = null, arrival_seconds = null
+where c.address <> excluded.address
+
+-- name: canaries_fold
+-- What became of those that were under way.
+with told as (
+    select c.channel, r.sent_at, r.arrived_at,
+        case when r.arrived_at is not null then 'arrived'
+            when m.status >= 400 then 'refused'
+            when r.status in ('bounced', 'failed', 'suppressed', 'cancelled', 'expired', 'unknown') then r.status
+            else 'under_way' end as outcome,
+        coalesce(r.failure_reason, case when m.status >= 400 then m.result ->> 'code' end) as reason
+    from canaries c
+    left join commands m on m.id = c.command_id
+    left join {publish}.canary_runs r on r.command_id = c.command_id
+    where c.outcome = 'under_way'
+)
+update canaries c set outcome = t.outcome, reason = t.reason, sent_at = t.sent_at, arrived_at = t.arrived_at,
+    last_arrival_at = coalesce(t.arrived_at, c.last_arrival_at),
+    sent_seconds = coalesce(extract(epoch from t.sent_at - c.triggered_at), c.sent_seconds),
+    arrival_seconds = coalesce(extract(epoch from t.arrived_at - c.triggered_at), c.arrival_seconds)
+from told t
+where t.channel = c.channel and c.outcome = 'under_way'
+    and (t.outcome <> 'under_way' or t.sent_at is distinct from c.sent_at)
+returning c.channel, c.outcome, c.reason
+
+-- name: canaries_due
+-- Those to start now, locked, so that one replica starts each. $1 seconds between two, $2 how long one is waited for.
+select channel, user_id, command_id, outcome = 'under_way' as late from canaries
+where (triggered_at is null or triggered_at <= now() - make_interval(secs => $1::float8))
+    and (outcome is null or outcome <> 'under_way' or triggered_at <= now() - make_interval(secs => $2::float8))
+    and not exists(select from {publish}.holds h where h.sequence_type = '*')
+order by channel for update skip locked
+
+-- name: canary_begin
+-- What was known of the last arrival stays.
+update canaries set command_id = $2, triggered_at = now(), sent_at = null, arrived_at = null, outcome = 'under_way', reason = null
+where channel = $1
+
+-- name: list_canaries
+-- How they are, and whether one is to be started by the rule of `canaries_due`.
+select c.channel, c.outcome, c.reason, c.since, c.triggered_at, c.last_arrival_at, c.sent_seconds, c.arrival_seconds, c.command_id,
+    h.held, extract(epoch from now() - coalesce(c.last_arrival_at, c.since))::float8 as age,
+    not h.held and (c.triggered_at is null or c.triggered_at <= now() - make_interval(secs => $1::float8))
+        and (c.outcome is null or c.outcome <> 'under_way' or c.triggered_at <= now() - make_interval(secs => $2::float8)) as due
+from canaries c cross join (select exists(select from {publish}.holds where sequence_type = '*') as held) h order by c.channel
 
 -- ── the dashboard: who is signed in ─────────────────────────────────────────────────────────────────────────────────
 
