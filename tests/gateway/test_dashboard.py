@@ -301,3 +301,25 @@ def test_analytics_are_the_numbers_of_rest(gateway: Gateway, browser: Browser) -
     assert told["totals"]["planned"] > 0 and f"<dt>planned</dt><dd>{told['totals']['planned']}</dd>" in page
     assert page.count("<circle") == 2 * 3 * 7 and 'role="img"' in page
     assert browser.http.get(f"{HOME}/analytics?days=0").status_code == 400
+
+
+def test_a_file_of_people_is_imported_and_lines_that_were_left_out_are_named(browser: Browser) -> None:
+    action, name = f"{USERS}/import", uuid4().hex[:8]
+    csv = f"external_id,first_name,email\nf-{name},Ada,f-{name}@example.test\ng-{name},<b>,no address\n"
+
+    def send(text: bytes, **hidden: str) -> httpx.Response:
+        fields = browser.hidden(USERS, action) | hidden
+        return browser.http.post(action, data=fields, files={"file": ("people.csv", text, "text/csv")})
+
+    first = send(csv.encode())
+    assert first.status_code == 200, first.text
+    assert "1 created, 0 updated, 0 unchanged, 1 rejected" in first.text
+    assert '<td data-name="Line">3</td>' in first.text and "email" in first.text and "<b>" not in first.text
+    # Sent once more, as an impatient person does, it changes nothing.
+    assert "0 created, 0 updated, 1 unchanged, 1 rejected" in send(csv.encode()).text
+    assert f"f-{name}@example.test" in browser.page(f"{USERS}?q=f-{name}")
+    wrong = send(b"\xff\xfe not a table")
+    assert wrong.status_code == 400 and 'role="alert"' in wrong.text
+    nothing = browser.http.post(action, data=browser.hidden(USERS, action))
+    assert nothing.status_code == 400 and "choose a CSV file" in nothing.text
+    assert send(csv.encode(), form_token="elsewhere").status_code == 403

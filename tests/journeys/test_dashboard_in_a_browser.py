@@ -223,6 +223,22 @@ def test_a_person_is_found_and_their_wishes_are_set_and_messages_explained(page:
     expect(page.get_by_text("What became of it").locator("xpath=..")).to_contain_text("sent")
 
 
+def test_a_file_is_chosen_and_imported(page: Page, tmp_path: Path) -> None:
+    name = f"file-{uuid4().hex[:8]}"
+    file = tmp_path / "people.csv"
+    lines = [f"{name}-{n},Flora,{name}-{n}@example.test" for n in range(1_500)]
+    file.write_text("external_id,first_name,email\n" + "\n".join([*lines, f"{name}-x,Flora,nowhere"]) + "\n")
+    tab(page, "Users")
+    page.get_by_label("CSV file").set_input_files(file)
+    page.get_by_role("button", name="Import").click()
+    expect(page.get_by_role("status").filter(has_text="created")).to_contain_text("1\u2009500 created, 0 updated")
+    expect(page.get_by_role("row").filter(has_text="1502")).to_contain_text("email")
+    page.get_by_role("link", name="To the people").click()
+    page.get_by_role("searchbox").fill(f"{name}-7@")
+    page.get_by_role("button", name="Search").click()
+    expect(page.get_by_role("link", name="Flora")).to_be_visible()
+
+
 def test_analytics_count_what_was_sent(page: Page, system: System) -> None:
     system.answer({"user_id": somebody(system), "sequence_type": "onboarding"})
     eventually(lambda: system.api.get("/admin/api/nurture/analytics?days=7").json()["totals"]["delivered"])

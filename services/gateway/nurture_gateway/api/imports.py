@@ -65,10 +65,14 @@ async def import_people(
     kind = (request.headers.get("content-type") or "text/csv").partition(";")[0].strip().lower()
     if kind not in ("text/csv", "text/plain", "application/csv", "application/octet-stream"):
         raise Problem("unsupported_media_type", f"An import is text/csv, not {kind}.")
-    body = await request.body()
+    return await bring_in(request, room, await request.body())
+
+
+async def bring_in(request: Request[Any, Any, Any], room: Room, text: bytes) -> Response[bytes]:
+    """Import this CSV, whether it is the request's body or a file in a form."""
 
     async def effect(tx: Saying) -> Answer:
-        return answer(200, await _import(tx, room, body))
+        return answer(200, await _import(tx, room, text))
 
     return await once(request, room, effect)
 

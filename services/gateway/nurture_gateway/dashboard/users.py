@@ -3,9 +3,10 @@
 from typing import Annotated, Any
 
 from litestar import Request, Response, get, post
+from litestar.datastructures import UploadFile
 from litestar.params import FromPath, QueryParameter
 
-from nurture_gateway.api import preferences, scores, telegram, users, verification, why
+from nurture_gateway.api import imports, preferences, scores, telegram, users, verification, why
 from nurture_gateway.api.access import TheRoom
 from nurture_gateway.api.described import CursorText
 from nurture_gateway.dashboard.forms import attempt, filled, read, stated
@@ -13,10 +14,14 @@ from nurture_gateway.dashboard.overview import type_choices
 from nurture_gateway.dashboard.shown import Refused, done, page
 from nurture_gateway.people import CHANNELS, PREFERRED_TIMES
 from nurture_gateway.preferences import PERSONAL, PreferencesChange
+from nurture_gateway.problems import field_errors
 from nurture_gateway.room import Room
 
 HOME = "/admin/dashboard/users"
 SHOWN = 50
+LINES_SHOWN = 200
+AROUND_FILE = 64 * 1024
+"""What a form adds to the file in it, bytes."""
 NEW = ("first_name", "external_id", "email", "telegram_chat_id", "timezone")
 
 
@@ -54,6 +59,25 @@ async def add_user(request: Request[Any, Any, Any], room: TheRoom) -> Response[A
     if isinstance(told, Refused):
         return await _list(request, room, refused=told)
     return done(room, f"{HOME}/{told['id']}", f"{told['first_name']} is saved.")
+
+
+@post("/users/import", include_in_schema=False, request_max_body_size=imports.LARGEST + AROUND_FILE)
+async def import_file(request: Request[Any, Any, Any], room: TheRoom) -> Response[Any]:
+    """What POST /admin/api/users/import does. It bears no key: the same file again changes nothing."""
+    file = (await request.form()).get("file")
+    name = file.filename if isinstance(file, UploadFile) else ""
+
+    async def work() -> Any:
+        if not isinstance(file, UploadFile) or not name:
+            raise field_errors([("file", "choose a CSV file")])
+        return await imports.bring_in(request, room, await file.read())
+
+    told = await attempt(request, "import", {}, work)
+    if isinstance(told, Refused):
+        return await _list(request, room, refused=told)
+    return await page(
+        request, room, "users", "imported.html", file=name, told=told, rejected=told["rejected"][:LINES_SHOWN]
+    )
 
 
 async def person_page(
