@@ -63,7 +63,7 @@ class RecordLoad:
             await connection.execute(
                 run["save_contacts"], [id], ["email"], [f"{id}@example.test"], [f"{id}@example.test"], now
             )
-            await connection.execute(run["add_command"], id, "trigger", "{}", "[]", None, None)
+            await connection.execute(run["add_command"], id, "trigger", "{}", "[]", None, None, "rest", None, None)
             await connection.execute(run["outbox_add"], [id], [message.subject], [json.encode(message)], ["{}"])
 
     async def verdict(self, url: str) -> tuple[int, int]:

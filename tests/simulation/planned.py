@@ -8,6 +8,7 @@ from uuid import UUID
 
 from tests.simulation.two_databases import Both
 
+TRACES = tuple(f"00-{digit * 32}-{digit * 16}-01" for digit in "ab")
 NOW = datetime(2026, 6, 1, 9, 0, tzinfo=UTC)
 TYPES = ("first", "second")
 
@@ -66,6 +67,7 @@ class Planned:
                 "controller.delivery_contents", delivery_id=delivery, address=address, template="t", subject="s", body="b",
                 params={"on_ambiguous": self.chance.choice(("hold", "retry"))}, decision={},
                 expires_at=NOW + timedelta(hours=self.chance.choice((-1, 1, 1, 1))),
+                traceparent=(None, *TRACES)[len(self.deliveries[channel]) % 3],
             )  # fmt: skip
 
     async def meddle(self, channel: str) -> None:

@@ -11,6 +11,7 @@ from nurture_controller.folding import OUTCOME_KIND, facts
 from tests.simulation.planned import NOW, TYPES, Planned, new_id
 from tests.simulation.two_databases import Both
 
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 pytestmark = pytest.mark.xdist_group("simulated-statements")
 
 KINDS = (*OUTCOME_KIND.values(), "delivered", "opened", "clicked", "bounced", "complained", "cancelled")
@@ -40,7 +41,7 @@ def test_enrolments(walk) -> None:
             async with pair.transaction("controller") as tx:
                 held = (await tx.run("start_held", type))[0]["type"]
                 args = (chance.choice(commands), UUID(int=1), type, {"a": 1}, None, NOW)
-                return len(await tx.run("enrolments_start", *args, *columns, held))
+                return len(await tx.run("enrolments_start", *args, *columns, held, TRACE))
 
         async def advance(tx: Any, rows: list[Any]) -> None:
             late = [row for row in rows if row["held"]]
@@ -162,11 +163,20 @@ def test_plans_and_jobs(walk) -> None:
             )
             rest = ([None, ended], [ended, None], [None] * 2, ["r"] * 2, ["v"] * 2, [None] * 2, [None, ids[0]])
             await pair.run("controller", "deliveries_plan", ids, *frame, *rest)
-            words = (["a"] * 2, ["t"] * 2, ["s"] * 2, ["b"] * 2, [{"n": 1}] * 2, [{"decision": "send"}] * 2, [NOW] * 2)
+            words = (
+                ["a"] * 2,
+                ["t"] * 2,
+                ["s"] * 2,
+                ["b"] * 2,
+                [{"n": 1}] * 2,
+                [{"decision": "send"}] * 2,
+                [NOW] * 2,
+                [TRACE] * 2,
+            )
             await pair.run("controller", "contents_plan", ids, *words)
         await pair.agree("controller.deliveries", "controller.delivery_contents")
         for whom in (planned.people[:3], None):
-            await pair.run("controller", "job_open", new_id(chance), UUID(int=1), "first", whom, {}, None, NOW)
+            await pair.run("controller", "job_open", new_id(chance), UUID(int=1), "first", whom, {}, None, NOW, TRACE)
         ends = 0
         while ends < 2:
             async with pair.transaction("controller") as first:

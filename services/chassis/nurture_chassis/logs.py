@@ -5,6 +5,8 @@ import sys
 
 import structlog
 
+from nurture_chassis.trace import known
+
 
 def configure(service: str, level: str, form: str) -> None:
     """Send structlog and the standard library's warnings to stderr. httpx prints URLs at INFO, so it is kept at WARNING."""
@@ -17,6 +19,7 @@ def configure(service: str, level: str, form: str) -> None:
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            add_trace,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
@@ -32,3 +35,12 @@ def configure(service: str, level: str, form: str) -> None:
     )
     for noisy in ("httpx", "httpcore", "uvicorn.access", "nats"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def add_trace(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Each line says to which trace it belongs, and about a page of many origins, to which others."""
+    if (trace := known()) is not None:
+        event.setdefault("trace_id", trace.trace_id)
+        if trace.links:
+            event.setdefault("links", [link.split("-")[1] for link in trace.links])
+    return event

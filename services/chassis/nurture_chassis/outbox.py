@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from uuid import UUID
@@ -14,10 +14,10 @@ from nurture_contracts.base import SCHEMA_VERSION, Message
 from nurture_contracts.ids import uuid7
 from prometheus_client import Counter
 
+from nurture_chassis import trace as traces
 from nurture_chassis.bus import Bus
 from nurture_chassis.codec import letter_id
 from nurture_chassis.database import UNREACHABLE, Database, Transaction
-from nurture_chassis.trace import HEADER, traceparent
 
 log = structlog.get_logger()
 SWEPT = Counter("nurture_outbox_swept", "Messages that the relay published in their writer's place")
@@ -48,18 +48,34 @@ class Saying(Transaction):
         super().__init__(transaction.connection, transaction.queries)
         self.letters: list[Letter] = []
         self.counts: list[tuple[Counter, float]] = []
+        self.spans: list[traces.Span] = []
 
     def count(self, counter: Counter, n: float = 1) -> None:
         """Add to a metric, but only if this transaction commits."""
         self.counts.append((counter, n))
 
-    def say(self, message: Message, *, id: UUID | None = None) -> UUID:
-        """Queue a message; a caller that gives `id` makes it the same message when said again."""
+    def say(self, message: Message, *, id: UUID | None = None, about: Iterable[str | None] = ()) -> UUID:
+        """Queue a message; a caller that gives `id` makes it the same message when said again. It belongs to the current
+        trace, or to those of `about`: what is kept of its members' traces."""
+        id = id or uuid7()
+        trace = traces.about(about)
+        if not about and traces.known() is None:
+            trace = traces.current()
+        span = traces.start(
+            f"send {message.subject}",
+            "producer",
+            trace,
+            messaging__system="nats",
+            messaging__operation__type="send",
+            messaging__destination__name=message.subject,
+            messaging__message__id=str(id),
+        )
+        self.spans.append(span)
         letter = Letter(
-            id=id or uuid7(),
+            id=id,
             subject=message.subject,
             payload=msgspec.json.encode(message),
-            headers={HEADER: traceparent(), "Nurture-Schema": str(SCHEMA_VERSION)},
+            headers={**traces.headers_of(span.trace), "Nurture-Schema": str(SCHEMA_VERSION)},
         )
         self.letters.append(letter)
         return letter.id
@@ -94,6 +110,8 @@ class Outbox:
                 await saying.execute("outbox_add", *_columns(saying.letters))
         for counter, n in saying.counts:
             counter.inc(n)
+        for span in saying.spans:
+            span.end()
         if saying.letters:
             self.last = saying.letters[-1].id
             self.publish(saying.letters)

@@ -15,7 +15,7 @@ import uvicorn
 import uvloop
 from nurture_contracts.commands import ReplayDeadLetters
 
-from nurture_chassis import logs, measuring
+from nurture_chassis import logs, measuring, spans
 from nurture_chassis.bus import Bus
 from nurture_chassis.clock import Clock
 from nurture_chassis.database import UNREACHABLE, Database
@@ -50,6 +50,7 @@ class Service:
         self.outbox = Outbox(self.database, self.bus)
         self.before_hearing: list[Callable[[], Awaitable[None]]] = []
         self.on_stop: list[Callable[[], Awaitable[None]]] = []
+        self.on_end: list[Callable[[], None]] = []
         self.problems: list[Callable[[], list[str]]] = []
         self.held: list[Callable[[], list[str]]] = []
         """Why a service that is well does not send, in words: `ready` says so and stays ready."""
@@ -182,6 +183,8 @@ class Service:
                 proxy_headers=False,
             )
         )
+        if endpoint := self.settings.otel_exporter_otlp_endpoint:
+            self.on_end.append(spans.record(self.room, endpoint))
         http = asyncio.create_task(server.serve())
         watch = asyncio.create_task(measuring.watch_loop(), name="loop-lag")
         opening = asyncio.create_task(self._open())
@@ -242,6 +245,8 @@ class Service:
             except Exception as error:
                 log.warning("service.left_undone", step=getattr(step, "__qualname__", "?"), error=type(error).__name__)
         await self.database.close()
+        for end in self.on_end:
+            await asyncio.to_thread(end)
         log.info("service.stopped")
 
     async def _stop_ticking(self) -> None:

@@ -57,6 +57,8 @@ class ServiceSettings(msgspec.Struct, kw_only=True, frozen=True):
     """Where health, metrics and the gateway listen."""
     nurture_http_port: int = 0
     """For health and metrics of one service; 0 is any that is free."""
+    otel_exporter_otlp_endpoint: str = ""
+    """Where spans go over OTLP/HTTP (`http://host:4318`); empty: nowhere. OpenTelemetry's other names count then as well."""
     log_level: str = "info"
     """`debug`, `info`, `warning` or `error`."""
     log_format: Literal["json", "text"] = "json"

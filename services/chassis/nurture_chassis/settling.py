@@ -14,7 +14,7 @@ from prometheus_client import Counter, Histogram
 
 from nurture_chassis.codec import letter_id
 from nurture_chassis.database import UNREACHABLE, Database
-from nurture_chassis.trace import HEADER, follow
+from nurture_chassis.trace import HEADER, Span, of_headers, span
 
 log = structlog.get_logger()
 HEARD = Counter("nurture_messages_heard", "Messages handled, by consumer and how it ended", ["durable", "ended"])
@@ -78,30 +78,52 @@ class Desk:
 
     async def settle(self, call_next: Any, msg: Any) -> None:
         durable = msg.raw_message.metadata.consumer
-        with SECONDS.labels(durable).time():
-            await self._settle(call_next, msg, durable)
+        subject, identity = msg.raw_message.subject, msg.headers.get("Nats-Msg-Id") or ""
+        with (
+            SECONDS.labels(durable).time(),
+            span(
+                f"process {subject}",
+                "consumer",
+                of_headers(msg.headers),
+                messaging__system="nats",
+                messaging__operation__type="process",
+                messaging__destination__name=subject,
+                messaging__consumer__group__name=durable,
+                messaging__message__id=identity,
+            ) as work,
+        ):
+            began = time.perf_counter()
+            if await self._settle(call_next, msg, durable, work):
+                seconds = round(time.perf_counter() - began, 4)
+                log.info("bus.handled", durable=durable, message_id=identity, seconds=seconds)
 
-    async def _settle(self, call_next: Any, msg: Any, durable: str) -> None:
+    async def _settle(self, call_next: Any, msg: Any, durable: str, work: Span) -> bool:
+        """Whether it is done."""
         try:
             try:
                 _check_schema(msg.headers.get(SCHEMA))
                 await call_next(msg)
             except (Refused, *_UNREADABLE) as error:
+                work.fail("dead letter")
                 await self._bury(msg, durable, str(error))
-                return
+                return False
             except _LASTING as error:
                 if (msg.raw_message.metadata.num_delivered or 1) < GIVE_UP:
                     raise
                 log.exception("bus.given_up", durable=durable)
+                work.fail("dead letter")
                 await self._bury(msg, durable, f"given up after {GIVE_UP} tries: {type(error).__name__}")
-                return
+                return False
         except Exception as error:
+            work.fail(type(error).__name__)
             await self._give_back(msg, durable, error)
+            return False
         else:
             self._failing.pop(durable, None)
             with contextlib.suppress(nats.errors.Error):  # it comes again, and is recognised
                 await msg.ack()
             HEARD.labels(durable, "done").inc()
+            return True
 
     async def _bury(self, msg: Any, durable: str, reason: str) -> None:
         await self._keep(msg, durable, msg.body, reason)
@@ -146,9 +168,9 @@ class Desk:
 
         class Settling(BaseMiddleware):
             async def consume_scope(self, call_next: Any, msg: Any) -> Any:
-                follow(msg.headers.get(HEADER))
                 if not (msg.raw_message.reply or "").startswith("$JS.ACK."):
-                    return await call_next(msg)
+                    with span(f"overhear {msg.raw_message.subject}", "consumer", of_headers(msg.headers)):
+                        return await call_next(msg)
                 await desk.settle(call_next, msg)
                 return None
 

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 import structlog
 from prometheus_client import Counter, Gauge
 
+from nurture_chassis.trace import forget
+
 log = structlog.get_logger()
 FAILED = Counter("nurture_tick_failures", "Ticks that raised; they are tried again", ["tick"])
 ENDED = Gauge("nurture_tick_last_success_timestamp_seconds", "When a tick last ended well, in Unix time", ["tick"])
@@ -54,6 +56,7 @@ class Ticker:
     async def _run(self) -> None:
         while self._task is not None:
             self._woken.clear()
+            forget()
             try:
                 again = await self._tick()
                 self._failures = 0

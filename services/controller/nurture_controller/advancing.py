@@ -90,7 +90,8 @@ class Planner:
                 )
                 placed.append(place(due, version, known.get(row["user_id"]), now, desk, uuid7()))
             types = {row["id"]: row["sequence_type"] for row in rows}
-            await save_deliveries(tx, placed, types, now, self._config.page_size)
+            traces = {row["id"]: row["traceparent"] for row in rows}
+            await save_deliveries(tx, placed, types, now, self._config.page_size, traces)
             planned.update(types[one.id] for one in placed if one.delivery is not None)
             put_off_from = {row["id"]: row["next_at"] for row in rows if row["last_status"] == "pending"}
             columns = zip(*((*_advance_row(one), put_off_from.get(one.id)) for one in placed), strict=True)

@@ -83,7 +83,8 @@ class FallbackPlanner:
         await tx.execute("fallbacks_note", *(list(column) for column in zip(*verdicts, strict=True)))
         if placed:
             types = {row["enrolment_id"]: row["sequence_type"] for row in failures}
-            await save_deliveries(tx, placed, types, now, self._config.page_size)
+            traces = {row["enrolment_id"]: row["traceparent"] for row in failures}
+            await save_deliveries(tx, placed, types, now, self._config.page_size, traces)
             follow = [(one.id, one.delivery.id) for one in placed if one.delivery and one.delivery.to_send]
             await tx.execute("enrolments_follow", [id for id, _ in follow], [delivery for _, delivery in follow])
             log.info("fallback.planned", failures=len(failures), fallbacks=len(follow))

@@ -8,6 +8,7 @@ import structlog
 from nurture_chassis.clock import Clock
 from nurture_chassis.database import Rows
 from nurture_chassis.outbox import Outbox, Saying
+from nurture_chassis.trace import traceparent
 from nurture_contracts.commands import ArchiveDeliveries, ProcessDue, ResendDeliveries
 from nurture_contracts.ids import uuid7
 
@@ -132,7 +133,7 @@ class Operations:
     async def _again(self, tx: Saying, rows: list[Any], command_id: UUID) -> list[Any]:
         now = self._clock.now()
         asked = [(row["id"], uuid7(), row["address"], _decision(row, command_id, now)) for row in rows]
-        made = await tx.fetch("rounds_plan", now, *columns(asked))
+        made = await tx.fetch("rounds_plan", now, *columns(asked), traceparent())
         wake(tx, ((row["channel"], row["sequence_type"], row["id"]) for row in made), self._config.page_size)
         log.info("deliveries.resent", deliveries=len(made))
         return made

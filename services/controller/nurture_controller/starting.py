@@ -8,6 +8,7 @@ from uuid import UUID
 import structlog
 from nurture_chassis.clock import Clock
 from nurture_chassis.outbox import Outbox, Saying
+from nurture_chassis.trace import follow, traceparent
 from nurture_contracts.base import Channel
 from nurture_contracts.canary import SEQUENCE
 from nurture_contracts.commands import StartSequences
@@ -90,6 +91,7 @@ class Starter:
             await tx.execute(
                 "job_open", command.command_id, published.id, command.sequence_type,
                 None if command.segment else command.user_ids, command.context, command.override_channel, command.at,
+                traceparent(),
             )  # fmt: skip
         self.wake_jobs()
 
@@ -183,6 +185,7 @@ class Starter:
             inserted = await tx.fetch(
                 "enrolments_start", command_id, published.id, sequence.type, context, override, now,
                 *(list(column) for column in zip(*(_enrolment_row(one) for one in placed), strict=True)), held["type"],
+                traceparent(),
             )  # fmt: skip
             won = {row["id"] for row in inserted}
             lost = {one.user_id for one in placed if one.id not in won}
@@ -229,6 +232,7 @@ class Starter:
             job = await tx.fetchrow("job_claim", self._config.plan_batch)
             if job is None:
                 return False
+            follow(job["traceparent"])
             published = (await self._library.versions(tx, {job["sequence_id"]}))[job["sequence_id"]]
             cancelled = await tx.fetchval("start_cancelled", job["command_id"])
             page = [] if cancelled else list(job["page"])

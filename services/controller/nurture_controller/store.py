@@ -1,13 +1,15 @@
 """Rows in and out: pages of people, enrolments and deliveries, each page a statement."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 from nurture_chassis.database import Rows
 from nurture_chassis.outbox import Saying
+from nurture_chassis.trace import traceparent
 from nurture_contracts.base import Channel
 from nurture_contracts.commands import SendEmails, SendTelegrams
 from nurture_contracts.ids import uuid7
@@ -46,11 +48,17 @@ def _known(row: asyncpg.Record) -> Known:
 
 
 async def save_deliveries(
-    tx: Saying, placed: Iterable[Placed], sequence_types: dict[UUID, str], now: datetime, page: int
+    tx: Saying,
+    placed: Iterable[Placed],
+    sequence_types: dict[UUID, str],
+    now: datetime,
+    page: int,
+    traces: Mapping[UUID, str | None] = MappingProxyType({}),
 ) -> None:
     """Write planned deliveries with their contents and wake the channels, `page` ids a message.
 
-    `sequence_types` is by enrolment. Set-based: two statements however many there are.
+    `sequence_types` is by enrolment, and so are `traces`; one that has none belongs to the current one.
+    Set-based: two statements however many there are.
     """
     rows = [(one, one.delivery) for one in placed if one.delivery is not None]
     if not rows:
@@ -66,13 +74,17 @@ async def save_deliveries(
             for one, d in rows
         ),
     )
+    kept = {d.id: traces.get(one.id) or traceparent() for one, d in rows}
     await tx.execute(
         "contents_plan",
-        *columns((d.id, d.address, d.template, d.subject, d.body, d.params, d.decision, d.expires_at) for _, d in rows),
+        *columns(
+            (d.id, d.address, d.template, d.subject, d.body, d.params, d.decision, d.expires_at, kept[d.id])
+            for _, d in rows
+        ),
     )
     for _, d in rows:
         tx.count(PLANNED.labels(d.channel, _decision(d)))
-    wake(tx, ((d.channel, sequence_types[one.id], d.id) for one, d in rows if d.to_send), page)
+    wake(tx, ((d.channel, sequence_types[one.id], d.id) for one, d in rows if d.to_send), page, kept)
 
 
 def _decision(planned: DeliveryRow) -> str:
@@ -81,7 +93,12 @@ def _decision(planned: DeliveryRow) -> str:
     return "suppressed" if planned.suppressed_at else "expired" if planned.expired_at else "failed"
 
 
-def wake(tx: Saying, deliveries: Iterable[tuple[Channel, str, UUID]], page: int) -> None:
+def wake(
+    tx: Saying,
+    deliveries: Iterable[tuple[Channel, str, UUID]],
+    page: int,
+    traces: Mapping[UUID, str] = MappingProxyType({}),
+) -> None:
     """Tell the channels of deliveries to send, given with channel and sequence type: `page` ids a message.
 
     A page has deliveries of one type, since a held type's pages wait.
@@ -92,7 +109,8 @@ def wake(tx: Saying, deliveries: Iterable[tuple[Channel, str, UUID]], page: int)
     for (channel, _), ids in wakes.items():
         message = SendEmails if channel == "email" else SendTelegrams
         for start in range(0, len(ids), page):
-            tx.say(message(page_id=uuid7(), items=ids[start : start + page]))
+            items = ids[start : start + page]
+            tx.say(message(page_id=uuid7(), items=items), about=[traces[id] for id in items if id in traces])
 
 
 def columns(rows: Iterable[tuple[Any, ...]]) -> list[list[Any]]:

@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 import structlog
@@ -17,6 +17,7 @@ from nurture_chassis.clock import Clock
 from nurture_chassis.database import UNREACHABLE
 from nurture_chassis.pace import SLOT_LIFE, Pace, Slot
 from nurture_chassis.sending import LEASE_SECONDS, SHORT_WAIT, Meter, insist, latest_start
+from nurture_chassis.trace import about, span
 from nurture_contracts.base import Message
 from nurture_contracts.events import EmailsObserved, EmailsSettled, TestEmailsProgressed
 
@@ -98,7 +99,7 @@ class Sender:
             return CONTENDED_WAIT if contended else True
         self._slot = None
         self._more = len(taken.claim.members) >= FULL
-        self._start(self._attempt(taken, taken_at, slot))
+        self._start(self._traced(taken, taken_at, slot))
         return True
 
     async def _next_slot(self) -> Slot:
@@ -130,6 +131,12 @@ class Sender:
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
+
+    async def _traced(self, taken: Taken, taken_at: float, slot: Slot) -> None:
+        claim = taken.claim
+        ids: dict[str, Any] = {"nurture__claim_id": str(claim.id), "nurture__attempt": claim.attempt}
+        with span("send email", "client", about(taken.traceparents), **ids, nurture__members=len(claim.members)):
+            await self._attempt(taken, taken_at, slot)
 
     async def _attempt(self, taken: Taken, taken_at: float, slot: Slot) -> None:
         step = before_call(taken.claim, taken.fresh, taken.now)
@@ -181,15 +188,15 @@ class Sender:
             reply = await self._provider.send(str(claim.id), list(mails.values()))
         verdict = reply.verdict
         METER.called(verdict.kind, verdict.then, answered=reply.answered)
-        if verdict.kind != "accepted":
-            log.warning(
-                "email.call",
-                claim_id=str(claim.id),
-                attempt=claim.attempt,
-                members=len(mails),
-                verdict=verdict.then or verdict.kind,
-                reason=verdict.reason,
-            )
+        tell = log.info if verdict.kind == "accepted" else log.warning
+        tell(
+            "email.call",
+            claim_id=str(claim.id),
+            attempt=claim.attempt,
+            members=len(mails),
+            verdict=verdict.then or verdict.kind,
+            reason=verdict.reason,
+        )
         return reply
 
     async def _judge(self, claim: Claim, sent: Sequence[UUID], reply: Reply, now: datetime) -> Next:

@@ -28,6 +28,8 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
     fresh: dict[UUID, Result]
     settings: RenderSettings
     now: datetime
+    traceparents: list[str | None] = []
+    """The traces that its members belong to."""
 
 
 class Look(msgspec.Struct, frozen=True):
@@ -148,6 +150,7 @@ def _taken(row: Any) -> Taken:
         fresh={member: results[member] for member in row["fresh"] or ()},
         settings=settings,
         now=row["now"],
+        traceparents=row["traceparents"] or [],
     )
 
 

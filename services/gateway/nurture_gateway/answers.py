@@ -54,6 +54,7 @@ def report(row: dict[str, Any]) -> dict[str, Any]:
         "created_at": row["created_at"],
         "settled_at": row["settled_at"],
         "expires_at": row["expires_at"],
+        "trace_id": row["trace_id"],
     }
     refusal = row["status"] is not None and row["status"] >= 400
     if row["kind"] == "trigger":

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
+import structlog
 from litestar import Request, Response
 from nurture_chassis.outbox import Saying
 from nurture_contracts.base import Message
@@ -18,6 +19,7 @@ from nurture_gateway.problems import Problem
 from nurture_gateway.room import Room
 from nurture_gateway.shell import request_id
 
+log = structlog.get_logger()
 PATIENCE = 2.0
 """Seconds that a caller waits for the controller before a 202."""
 
@@ -82,6 +84,7 @@ async def _add(
         status=made.status,
         result=made.result,
     )
+    log.info("command.stored", command_id=str(command_id), kind=made.kind, status=made.status)
     if key:
         await tx.execute("bind_key", key.scope, key.key, command_id)
     if made.message is not None:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
 import structlog
+from nurture_chassis.trace import forget
 from prometheus_client import Counter, Gauge
 
 log = structlog.get_logger()
@@ -69,7 +70,10 @@ class Gate(Generic[T]):
             self._task = asyncio.create_task(self._run(), name=f"gate:{self.kind}")
 
     async def _run(self) -> None:
+        # Begun by the first request that came; those that follow are not part of it.
+        structlog.contextvars.unbind_contextvars("request_id")
         while True:
+            forget()
             await self._arrived.wait()
             if len(self._items) < PAGE and not self._closing:
                 with contextlib.suppress(TimeoutError):

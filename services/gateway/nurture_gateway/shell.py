@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 import msgspec
 import structlog
 from nurture_chassis.health import Asgi
-from nurture_chassis.trace import follow
+from nurture_chassis.trace import Span, begun, parse, span
 
-from nurture_gateway.counting import observe
+from nurture_gateway.counting import observe, route_of
 from nurture_gateway.html import HTML, for_people, unavailable
 from nurture_gateway.problems import Problem
 
@@ -45,11 +45,15 @@ class Shell:
         if scope["type"] != "http":
             await self.inner(scope, receive, send)
             return
-        began = time.perf_counter()
         given = dict(scope["headers"])
-        trace = follow(given.get(b"traceparent", b"").decode("latin-1"))
+        trace = parse(given.get(b"traceparent", b"").decode("latin-1")) or begun()
+        with span(scope["method"], "server", trace, http__request__method=scope["method"]) as work:
+            await self._answer(scope, receive, send, given, work)
+
+    async def _answer(self, scope: Any, receive: Any, send: Any, given: dict[bytes, bytes], work: Span) -> None:
+        began = time.perf_counter()
         asked = given.get(b"x-request-id", b"")
-        identity = asked.decode() if _ID.fullmatch(asked) else trace
+        identity = asked.decode() if _ID.fullmatch(asked) else work.trace.trace_id
         scope.setdefault("state", {})["request_id"] = identity
         structlog.contextvars.bind_contextvars(request_id=identity)
 
@@ -59,10 +63,16 @@ class Shell:
                 present = {name.lower() for name, _ in headers}
                 headers += [pair for pair in self._headers if pair[0] not in present]
                 headers.append((b"x-request-id", identity.encode()))
+                headers.append((b"traceresponse", str(work.trace).encode()))
                 if b"cache-control" not in present:
                     headers.append((b"cache-control", b"no-store"))
                 message = {**message, "headers": headers}
                 observe(scope, message["status"], began)
+                route = route_of(scope)
+                work.call(f"{scope['method']} {route}")
+                work.note(http__route=route, http__response__status_code=message["status"])
+                if message["status"] >= 500:
+                    work.fail(f"HTTP {message['status']}")
             await send(message)
 
         problem = None

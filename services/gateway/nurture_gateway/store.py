@@ -5,9 +5,12 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import structlog
 from asyncpg import Record
 from nurture_chassis.database import Rows, Transaction
-from nurture_chassis.outbox import Outbox
+from nurture_chassis.outbox import Outbox, Saying
+from nurture_chassis.trace import about, span
+from nurture_contracts.base import Message
 from nurture_contracts.events import (
     EmailWebhooksReceived,
     Hit,
@@ -19,6 +22,7 @@ from nurture_contracts.ids import uuid7
 
 from nurture_gateway.people import Change, Clash, Found, Person, apply, email_key
 
+log = structlog.get_logger()
 _PERSON = tuple(Person.__dataclass_fields__)
 
 
@@ -114,21 +118,33 @@ class Pages:
     async def webhooks(self, items: list[WebhookReceived]) -> None:
         """Keep verified webhooks and tell the email room."""
         async with self._outbox.transaction() as tx:
-            await tx.execute("keep_page", uuid7(), "webhooks", items)
-            tx.say(EmailWebhooksReceived(items=items))
+            traces = await _keep(tx, uuid7(), "webhooks", items, [item.delivery_id for item in items])
+            _tell(tx, EmailWebhooksReceived(items=items), "webhooks", len(items), traces)
 
     async def hits(self, items: list[Hit]) -> None:
         """Keep hits on links and tell the channels' rooms."""
         async with self._outbox.transaction() as tx:
-            await tx.execute("keep_page", uuid7(), "hits", items)
-            tx.say(TrackingHit(items=items))
+            traces = await _keep(tx, uuid7(), "hits", items, [item.delivery_id for item in items])
+            _tell(tx, TrackingHit(items=items), "hits", len(items), traces)
 
     async def updates(self, items: list[dict[str, Any]]) -> None:
         """Keep updates of the bot; the page's id is all that travels, because they say who wrote what."""
         async with self._outbox.transaction() as tx:
             page_id = uuid7()
-            await tx.execute("keep_page", page_id, "telegram", items)
-            tx.say(TelegramUpdatesReceived(page_id=page_id))
+            await _keep(tx, page_id, "telegram", items, [])
+            _tell(tx, TelegramUpdatesReceived(page_id=page_id), "telegram", len(items), [])
+
+
+async def _keep(tx: Rows, id: UUID, kind: str, items: list[Any], deliveries: list[UUID | None]) -> list[str]:
+    """Store a page. Returns the traces that its deliveries belong to."""
+    return [row["traceparent"] for row in await tx.fetch("keep_page", id, kind, items, deliveries)]
+
+
+def _tell(tx: Saying, message: Message, kind: str, items: int, traceparents: list[str]) -> None:
+    """Say it under the trace of what went out, where that is one."""
+    with span(f"receive {kind}", "internal", about(traceparents), nurture__items=items):
+        tx.say(message)
+        log.info("inbound.stored", kind=kind, items=items)
 
 
 def plain(row: Record) -> dict[str, Any]:

@@ -34,6 +34,7 @@ class Claim(Struct, frozen=True, kw_only=True):
     moved: bool = False
     retries: bool = False
     doubts: int = 0
+    traceparent: str | None = None
 
 
 class Limits(Struct, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 import structlog
@@ -17,6 +17,7 @@ from nurture_chassis.clock import Clock
 from nurture_chassis.database import UNREACHABLE
 from nurture_chassis.pace import Pace, Slot
 from nurture_chassis.sending import LEASE_SECONDS, SHORT_WAIT, Meter, insist, latest_start
+from nurture_chassis.trace import about, span
 from nurture_contracts.ids import uuid7
 
 from nurture_telegram.attempts import PARKED, Again, Claim, Limits, Settle, decide, refused
@@ -181,18 +182,22 @@ class Sender:
             begins = False
         if not begins:
             return Ended(claim, Again())
-        with METER.call_seconds.time():
+        ids: dict[str, Any] = {"nurture__delivery_id": str(claim.delivery_id), "nurture__attempt": claim.attempt}
+        with METER.call_seconds.time(), span("send telegram", "client", about([claim.traceparent]), **ids):
             answer = await self._provider.send(text, plain=claim.plain)
+            return await self._judged(claim, answer)
+
+    async def _judged(self, claim: Claim, answer: Answer) -> Ended:
         verdict = read(answer)
         METER.called(verdict.kind, verdict.then, answered=answer.fault is None)
-        if verdict.kind != "accepted":
-            log.warning(
-                "telegram.call",
-                delivery_id=str(claim.delivery_id),
-                attempt=claim.attempt,
-                verdict=verdict.then or verdict.kind,
-                reason=verdict.reason,
-            )
+        tell = log.info if verdict.kind == "accepted" else log.warning
+        tell(
+            "telegram.call",
+            delivery_id=str(claim.delivery_id),
+            attempt=claim.attempt,
+            verdict=verdict.then or verdict.kind,
+            reason=verdict.reason,
+        )
         try:
             await self._keep_pace(verdict)
         except UNREACHABLE as error:

@@ -79,13 +79,14 @@ class Store:
             claim = "claim_volley_beside" if self._beside else "claim_volley"
             rows = await tx.fetch(claim, most, lease, now, CHAT_INTERVAL, ACCOUNT, volley)
             fallen = [row for row in rows if row["outcome"] is not None]
-            _say(tx, [*items, *_settlements(fallen, now)])
+            traces = [*_traces(ended), *(row["traceparent"] for row in fallen)]
+            _say(tx, [*items, *_settlements(fallen, now)], traces)
         return Volley([_claimed(row) for row in rows if row["outcome"] is None], len(fallen))
 
     async def settle(self, ended: Sequence[Ended], now: datetime) -> None:
         """Write down the ends of a volley when no other follows at once."""
         async with self._outbox.transaction() as tx:
-            _say(tx, await _end(tx, ended, now))
+            _say(tx, await _end(tx, ended, now), _traces(ended))
 
     async def give_back(self, volleys: Sequence[UUID]) -> None:
         """Claims of these volleys were never answered, so nothing of them was sent: they wait again."""
@@ -121,9 +122,13 @@ class Store:
         return await self._database.fetchval("prune", 1000) >= 1000
 
 
-def _say(tx: Saying, items: list[Settlement]) -> None:
+def _say(tx: Saying, items: list[Settlement], traces: Sequence[str | None] = ()) -> None:
     if items:
-        tx.say(TelegramsSettled(claim_id=uuid7(), items=items))
+        tx.say(TelegramsSettled(claim_id=uuid7(), items=items), about=traces)
+
+
+def _traces(ended: Sequence[Ended]) -> list[str | None]:
+    return [end.claim.traceparent for end in ended]
 
 
 async def _end(tx: Saying, ended: Sequence[Ended], now: datetime) -> list[Settlement]:
@@ -208,6 +213,6 @@ def _settlements(rows: Sequence[Any], now: datetime) -> list[Settlement]:
 
 
 def _claimed(row: Any) -> tuple[Claim, Outbound]:
-    names = ("delivery_id", "user_id", "chat_id", "attempt", "plain", "moved", "retries", "doubts")
+    names = ("delivery_id", "user_id", "chat_id", "attempt", "plain", "moved", "retries", "doubts", "traceparent")
     claim = Claim(**{name: row[name] for name in names})
     return claim, Outbound(delivery_id=claim.delivery_id, chat_id=claim.chat_id, body=row["body"], params=row["params"])

@@ -106,6 +106,7 @@ def enrolments_start(
     ends,
     reasons,
     paused,
+    traceparent,
 ):
     answer = []
     columns = zip(ids, users, steps, nexts, states, lasts, ends, reasons, strict=True)
@@ -114,7 +115,7 @@ def enrolments_start(
             "id": id, "command_id": command, "user_id": user, "sequence_id": sequence, "sequence_type": type, "step": step,
             "next_at": next_at, "state": state, "context": _json(context), "override_channel": override,
             "last_delivery_id": last, "started_at": now, "ended_at": ended_at, "ended_reason": reason, "paused": paused,
-            "due_at": None,
+            "due_at": None, "traceparent": traceparent,
         }  # fmt: skip
         if s.insert("enrolments", id, row, _by_command, _running):
             answer.append({"id": id})
@@ -148,7 +149,7 @@ def enrolments_claim_due(s: _Session, now, limit):
                 "started_at",
             )
             answer.append({
-                **{name: row[name] for name in names}, "next_at": row["due_at"] or row["next_at"],
+                **{name: row[name] for name in names}, "traceparent": row.get("traceparent"), "next_at": row["due_at"] or row["next_at"],
                 "last_status": last and last["status"], "held": row["sequence_type"] in held,
             })  # fmt: skip
     return sorted(answer, key=lambda row: row["id"])
@@ -253,9 +254,9 @@ def requests_cancel(s: _Session, at, user_id, type):
 # ── starts for many people ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def job_open(s: _Session, command_id, sequence_id, type, users, context, override, at):
+def job_open(s: _Session, command_id, sequence_id, type, users, context, override, at, traceparent):
     row = {
-        "command_id": command_id, "sequence_id": sequence_id, "sequence_type": type,
+        "command_id": command_id, "traceparent": traceparent, "sequence_id": sequence_id, "sequence_type": type,
         "user_ids": users if users is not None else sorted(row["id"] for row in s.rows("gateway.users")),
         "cursor": 0, "context": _json(context), "override_channel": override, "started": 0, "running": 0,
         "refused_by_reason": {}, "refused": [], "at": at, "done": False,

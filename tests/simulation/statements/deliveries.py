@@ -41,7 +41,7 @@ def _with_status(row):
 
 
 def contents_plan(s: _Session, *columns):
-    names = ("delivery_id", "address", "template", "subject", "body", "params", "decision", "expires_at")
+    names = ("delivery_id", "address", "template", "subject", "body", "params", "decision", "expires_at", "traceparent")
     for values in zip(*columns, strict=True):
         row = dict(zip(names, values, strict=True))
         row |= {"params": _json(row["params"]), "decision": _json(row["decision"])}
@@ -106,6 +106,7 @@ def failures(s: _Session, ids):
             "evidence": any(one[name] for name in ("delivered_at", "opened_at", "clicked_at", "complained_at")),
             "enrolment_id": enrolment["id"], "current": enrolment["last_delivery_id"] and enrolment["last_delivery_id"] == id,
             "running": enrolment["state"] in ("active", "completed"),
+            "traceparent": s.get("delivery_contents", id).get("traceparent"),
             **{
                 name: enrolment[name] for name in ("user_id", "sequence_id", "sequence_type", "override_channel", "context")
             },

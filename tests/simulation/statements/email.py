@@ -95,9 +95,13 @@ def _claim(s: _Session, id, lease, now, settings, full, pages):
         "results",
     )
     return [{
-        **{name: claim[name] for name in names}, "now": s.now, "fresh": list(fell) or None,
+        **{name: claim[name] for name in names}, "now": s.now, "fresh": list(fell) or None, "traceparents": _traces(messages.values()),
         **{name: [message[column] for message in kept] or None for name, column in columns.items()},
     }]  # fmt: skip
+
+
+def _traces(messages):
+    return [message["traceparent"] for message in messages if message and message.get("traceparent")] or None
 
 
 def _due(s: _Session):

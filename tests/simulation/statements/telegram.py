@@ -63,7 +63,7 @@ def _claim(s: _Session, most, lease, now, interval, account, volley, rows):
     for row, chat, message, fell in checked:
         id = row["delivery_id"]
         if fell:
-            answer.append(_fall(s, row, fell))
+            answer.append(_fall(s, row, fell) | {"traceparent": message and message.get("traceparent")})
         elif chosen.get(chat) == id and chat in paced:
             params = message["params"]
             taken = s.update(
@@ -75,6 +75,7 @@ def _claim(s: _Session, most, lease, now, interval, account, volley, rows):
             answer.append(
                 {name: taken[name] for name in names}
                 | {"body": message["body"], "params": params, "outcome": None, "reason": None}
+                | {"traceparent": message.get("traceparent")}
             )
         elif chat in chosen:
             s.update("claims", id, next_at=_after(s.now, interval))

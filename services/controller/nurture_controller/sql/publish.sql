@@ -34,7 +34,7 @@ select d.id, d.user_id, d.sequence_type, d.step::int as message_step, d.channel,
        d.failure_reason, d.id::text as tracking_id, d.attempts::int as attempt_count, 3 as max_attempts,
        coalesce(c.params -> 'metadata', '{}') || (c.params - 'metadata') as metadata,
        d.created_at, d.enrolment_id, d.round::int as round, d.provider_id, d.variant, d.tier, d.fallback_of,
-       d.possible_duplicate
+       d.possible_duplicate, split_part(c.traceparent, '-', 2) as trace_id
 from controller.deliveries d join controller.delivery_contents c on c.delivery_id = d.id
 where d.sequence_type <> '_canary';
 grant select on {publish}.deliveries to nurture_gateway, nurture_scoring;
@@ -48,6 +48,10 @@ select id, user_id::text as user_id, sequence_type, message_step, channel, deliv
        status_detail, subject, template, bounced_at, complained_at, enrolment_id, round, provider_id, variant, tier, fallback_of,
        possible_duplicate
 from {publish}.deliveries;
+
+-- To which trace each delivery belongs.
+create or replace view {publish}.delivery_traces as select delivery_id, traceparent from controller.delivery_contents;
+grant select on {publish}.delivery_traces to nurture_gateway;
 
 create or replace view {publish}.delivery_events as
 select event_id, delivery_id, provider_id, kind, at, detail, received_at from controller.delivery_events;
@@ -171,7 +175,7 @@ grant select on {publish}.delivery_counts to nurture_gateway;
 
 create or replace view {publish}.outbound_messages as
 select d.id as delivery_id, d.user_id, d.channel, c.address, c.template, c.subject, c.body, c.params, c.expires_at,
-       e.state <> 'cancelled' as enrolment_active, d.sequence_type
+       e.state <> 'cancelled' as enrolment_active, d.sequence_type, c.traceparent
 from controller.deliveries d
 join controller.delivery_contents c on c.delivery_id = d.id
 join controller.enrolments e on e.id = d.enrolment_id;

@@ -82,8 +82,8 @@ select user_id, id from enrolments where state = 'active' and sequence_type = $1
 -- name: enrolments_start
 -- A race for the same person and type, or a repeated command, loses quietly; the winner's ids come back.
 insert into enrolments (id, command_id, user_id, sequence_id, sequence_type, step, next_at, state, context, override_channel,
-                        last_delivery_id, started_at, ended_at, ended_reason, paused)
-select u.id, $1, u.user_id, $2, $3, u.step, u.next_at, u.state, $4, $5, u.last_delivery_id, $6, u.ended_at, u.ended_reason, $15
+                        last_delivery_id, started_at, ended_at, ended_reason, paused, traceparent)
+select u.id, $1, u.user_id, $2, $3, u.step, u.next_at, u.state, $4, $5, u.last_delivery_id, $6, u.ended_at, u.ended_reason, $15, $16
 from unnest($7::uuid[], $8::uuid[], $9::smallint[], $10::timestamptz[], $11::text[], $12::uuid[], $13::timestamptz[], $14::text[])
      as u (id, user_id, step, next_at, state, last_delivery_id, ended_at, ended_reason)
 on conflict do nothing
@@ -93,7 +93,7 @@ returning id
 -- The page of people whose next step is due, oldest first; other controllers skip them. None while everything is held.
 -- `held`: they were started while their type was being paused. `next_at` is when the step was due first.
 select e.id, e.user_id, e.sequence_id, e.sequence_type, e.step, coalesce(e.due_at, e.next_at) as next_at, e.context,
-       e.override_channel, e.started_at, d.status as last_status,
+       e.override_channel, e.started_at, e.traceparent, d.status as last_status,
        e.sequence_type in (select type from paused_types) as held
 from enrolments e left join deliveries d on d.id = e.last_delivery_id
 where e.id = any(array(
@@ -265,8 +265,9 @@ select u.* from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::small
 
 -- name: contents_plan
 -- The frozen words and the decision that led to them.
-insert into delivery_contents (delivery_id, address, template, subject, body, params, decision, expires_at)
-select u.* from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::jsonb[], $7::jsonb[], $8::timestamptz[]) as u
+insert into delivery_contents (delivery_id, address, template, subject, body, params, decision, expires_at, traceparent)
+select u.* from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::jsonb[], $7::jsonb[], $8::timestamptz[],
+                       $9::text[]) as u
 
 -- name: deliveries_lock
 -- One operator at a time for a delivery; in the order in which folds lock.
@@ -322,8 +323,8 @@ with asked as (
     from asked a join deliveries d on d.id = a.id
     returning id, channel, sequence_type, round
 ), worded as (
-    insert into delivery_contents (delivery_id, address, template, subject, body, params, decision, expires_at)
-    select a.again, a.address, c.template, c.subject, c.body, c.params, a.decision, $1 + (c.expires_at - d.scheduled_at)
+    insert into delivery_contents (delivery_id, address, template, subject, body, params, decision, expires_at, traceparent)
+    select a.again, a.address, c.template, c.subject, c.body, c.params, a.decision, $1 + (c.expires_at - d.scheduled_at), $6
     from asked a join delivery_contents c on c.delivery_id = a.id join deliveries d on d.id = a.id
 )
 select id, channel, sequence_type, round from planned order by id
@@ -335,8 +336,8 @@ select id, $2, $3 from {publish}.failed_deliveries where channel = $1 on conflic
 
 -- name: job_open
 -- The people of a list or segment, resolved once.
-insert into start_jobs (command_id, sequence_id, sequence_type, user_ids, context, override_channel, at)
-values ($1, $2, $3, coalesce($4::uuid[], (select coalesce(array_agg(id order by id), '{}') from {publish}.people)), $5, $6, $7)
+insert into start_jobs (command_id, sequence_id, sequence_type, user_ids, context, override_channel, at, traceparent)
+values ($1, $2, $3, coalesce($4::uuid[], (select coalesce(array_agg(id order by id), '{}') from {publish}.people)), $5, $6, $7, $8)
 on conflict do nothing
 
 -- name: simulated_people
@@ -356,7 +357,7 @@ insert into cancelled_starts (command_id, at) select command_id, $1 from running
 -- name: job_claim
 -- The oldest open job's next page; only one controller works on it at a time.
 select command_id, sequence_id, sequence_type, user_ids[cursor + 1 : cursor + $1] as page, cardinality(user_ids) as people, cursor,
-       context, override_channel, at, started, running, refused_by_reason, refused
+       context, override_channel, at, started, running, refused_by_reason, refused, traceparent
 from start_jobs where not done order by at limit 1 for update skip locked
 
 -- name: job_advance
@@ -412,7 +413,8 @@ where d.id = h.id
 select d.id, d.channel, d.step, d.scheduled_at, d.fallback_of is not null as is_fallback,
        coalesce(d.delivered_at, d.opened_at, d.clicked_at, d.complained_at) is not null as evidence,
        e.id as enrolment_id, e.user_id, e.sequence_id, e.sequence_type, e.override_channel, e.context,
-       e.last_delivery_id = d.id as current, e.state in ('active', 'completed') as running
+       e.last_delivery_id = d.id as current, e.state in ('active', 'completed') as running,
+       (select c.traceparent from delivery_contents c where c.delivery_id = d.id) as traceparent
 from deliveries d join enrolments e on e.id = d.enrolment_id
 where d.id = any($1::uuid[]) and not exists (select from fallbacks f where f.delivery_id = d.id)
 order by e.id for update of e

@@ -108,7 +108,7 @@ taken as (
     from taken t, unnest(t.members) with ordinality as m(id, place)
     order by m.id, 2)
 ), checked as (
-    select s.id, s.place, s.test, s.arrived, o.address, o.template, o.subject, o.body, o.params,
+    select s.id, s.place, s.test, s.arrived, o.address, o.template, o.subject, o.body, o.params, o.traceparent,
         t.address as test_address, t.user_name as test_user_name, t.template as test_template, t.purpose as test_purpose,
         case
             when s.test then case when t.id is null then 'rejected/missing' end
@@ -146,7 +146,7 @@ taken as (
 )
 select claim.*, now() as now, content.*
 from (select * from renewed union all select * from opened) as claim, (
-    select array_agg(id) filter (where fell is not null) as fresh,
+    select array_agg(id) filter (where fell is not null) as fresh, array_agg(traceparent) filter (where traceparent is not null) as traceparents,
         array_agg(id) filter (where fell is null) as ids,
         array_agg(coalesce(address, test_address)) filter (where fell is null) as addresses,
         array_agg(coalesce(template, test_template)) filter (where fell is null) as templates,

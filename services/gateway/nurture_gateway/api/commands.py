@@ -35,6 +35,7 @@ class CommandShown(Struct, kw_only=True):
     created_at: datetime
     settled_at: datetime | None
     expires_at: datetime
+    trace_id: str | None = None
     started: int = 0
     running: int = 0
     refused_count: int = 0

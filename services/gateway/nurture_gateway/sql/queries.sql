@@ -124,7 +124,7 @@ returning kind, source, people, trace_id, (request ->> 'single')::boolean as sin
 -- name: find_command
 -- For the waiting caller and for the status page.
 select id, kind, request, state, status, result, refused_early, created_at, settled_at, expires_at,
-    state = 'accepted' and expires_at < now() as expired
+    state = 'accepted' and expires_at < now() as expired, trace_id
 from commands where id = $1
 
 -- name: list_commands
@@ -171,8 +171,10 @@ delete from inbound_pages where ctid = any(array(select ctid from inbound_pages 
 -- ── what comes in from providers and readers ────────────────────────────────────────────────────────────────────────
 
 -- name: keep_page
--- Everything of one moment in one row, beside the outbox row that carries it on.
-insert into inbound_pages (id, kind, items) values ($1, $2, $3)
+-- Everything of one moment in one row, beside the outbox row that carries it on. Returns the traces of the deliveries ($4)
+-- that it is about, so that what comes back is found under the trace of what went out.
+with kept as (insert into inbound_pages (id, kind, items) values ($1, $2, $3))
+select distinct traceparent from {publish}.delivery_traces where delivery_id = any($4::uuid[]) and traceparent is not null
 
 -- name: refuse_email
 -- The person behind a delivery takes back consent; committed before the reader gets the answer.

@@ -79,7 +79,7 @@ with recursive {use walk}, beside as materialized (
 -- name: claim_candidates
 -- What both forms have in common.
 checked as materialized (
-    select k.delivery_id, k.next_at, o.user_id, coalesce(h.moved_to, o.address) as chat_id, o.body, o.params,
+    select k.delivery_id, k.next_at, o.user_id, coalesce(h.moved_to, o.address) as chat_id, o.body, o.params, o.traceparent,
         case
             when o.delivery_id is null then 'rejected/missing'
             when not o.enrolment_active then 'suppressed/cancelled'
@@ -131,10 +131,11 @@ checked as materialized (
         and k.delivery_id not in (select chosen.delivery_id from chosen join paced using (chat_id))
 )
 select t.delivery_id, t.attempt, t.plain, t.moved, t.retries, t.doubts, t.user_id, t.chat_id, k.body, k.params,
-    null as outcome, null as reason
+    null as outcome, null as reason, k.traceparent
 from taken t join checked k using (delivery_id)
 union all
-select delivery_id, attempt, false, false, false, doubts, null, null, null, null, outcome, reason from fallen
+select f.delivery_id, f.attempt, false, false, false, f.doubts, null, null, null, null, f.outcome, f.reason, k.traceparent
+from fallen f join checked k using (delivery_id)
 order by delivery_id
 
 -- name: settle
