@@ -78,12 +78,12 @@ class ContainerSystem(System):
         self.network.create()
         for name in SERVERS:
             self._start(name)
-        self._healthy("postgres", "nats")
+        self.well("postgres", "nats")
         migration = self._start("migrate").wait()
         assert migration["StatusCode"] == 0, self.logs("migrate")
         for name in ROOMS:
             self._start(name)
-        self._healthy("sandbox", *ROOMS)
+        self.well("sandbox", *ROOMS)
         self.database = (
             f"postgresql://nurture_admin:{self.told['POSTGRES_PASSWORD']}@127.0.0.1:{self._database_port}/nurture"
         )
@@ -92,10 +92,31 @@ class ContainerSystem(System):
         self.inbox = httpx.Client(base_url=self.told["NURTURE_SANDBOX_URL"], timeout=30)
         return self
 
-    def _start(self, name: str) -> Container:
-        made = definition.container(name, self.definition[name], self.network, self.run, self._labels)
+    def _start(self, name: str, service: str = "", image: str = "") -> Container:
+        service = service or name
+        told = {**self.definition[service], **({"image": image} if image else {})}
+        made = definition.container(name, told, self.network, self.run, self._labels)
         self.containers[name] = made.start()
         return self.container(name)
+
+    def beside(self, service: str, image: str = "") -> None:
+        """One more container of a service, as `--scale` would make it, called SERVICE-2."""
+        self._start(f"{service}-2", service, image)
+
+    def remove(self, name: str) -> tuple[int, float]:
+        """A clean stop, and no container any more. Returns the exit code and how many seconds it took."""
+        ended = self.end(name)
+        self.container(name).remove(v=True)
+        del self.containers[name]
+        return ended
+
+    def replace(self, service: str, image: str = "", *, wait: bool = True) -> tuple[int, float]:
+        """As compose does when an image has changed. Returns how the one before ended."""
+        ended = self.remove(service)
+        self._start(service, service, image)
+        if wait:
+            self.well(service)
+        return ended
 
     def container(self, name: str) -> Container:
         """As docker sees it now."""
@@ -103,7 +124,8 @@ class ContainerSystem(System):
         found.reload()
         return found
 
-    def _healthy(self, *names: str) -> None:
+    def well(self, *names: str) -> None:
+        """Wait until containers are healthy."""
         for name in names:
             eventually(lambda name=name: self._is_healthy(name), within=90, what=f"a healthy {name}")
 
@@ -126,7 +148,7 @@ class ContainerSystem(System):
         """Start stopped containers again and wait until all are well."""
         for name in names:
             self.container(name).start()
-        self._healthy(*names)
+        self.well(*names)
 
     def end(self, name: str) -> tuple[int, float]:
         """`docker stop`. Returns the exit code and how many seconds it took."""

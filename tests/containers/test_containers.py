@@ -90,8 +90,8 @@ def test_a_journey_over_rest(contained: ContainerSystem, tmp_path: Path) -> None
     ledger_and_rows_agree(contained)
 
 
-def people(system: ContainerSystem, folder: Path, number: int) -> None:
-    """Emails and chats, half and half, of people who only read."""
+def people(system: ContainerSystem, folder: Path, number: int) -> str:
+    """Emails and chats, half and half, of people who only read. Returns what their external ids begin with."""
     mark = uuid4().hex[:6]
     lines = [
         f"{mark}-{n},P{n},{mark}-{n}@example.test,"
@@ -102,6 +102,7 @@ def people(system: ContainerSystem, folder: Path, number: int) -> None:
     file = folder / "many.csv"
     file.write_text("external_id,first_name,email,telegram_chat_id\n" + "\n".join(lines) + "\n")
     system.cli("people", "import", str(file))
+    return f"{mark}-"
 
 
 def unknown(system: ContainerSystem) -> int:
