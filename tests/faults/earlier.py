@@ -1,6 +1,7 @@
 """The contracts as an earlier version had them, for today's services: each message that both know is as it was.
 
-Messages that came since are added at the end, or today's services, which hear them, could not start; nobody says one here.
+Messages that came since are added at the end, and modules beside the others, or today's services, which know them, could not
+start; nobody says a later message here.
 """
 
 import importlib
@@ -28,5 +29,7 @@ def write(wheel: Path, folder: Path) -> Path:
             and f"class {name}(" not in text
         ]  # fmt: skip
         (package / f"{module}.py").write_text("\n\n".join([text, *map(inspect.getsource, later)]))
-    shutil.copy(Path(nurture_contracts.__file__).parent / "topology.py", package)
+    for module in Path(nurture_contracts.__file__).parent.glob("*.py"):
+        if module.name == "topology.py" or not (package / module.name).exists():
+            shutil.copy(module, package)
     return folder
