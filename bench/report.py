@@ -11,7 +11,7 @@ from msgspec import Struct, to_builtins
 from rich.console import Console
 from rich.table import Table
 
-from bench import floors
+from bench import floors, scaling
 from bench.measures import Pass, median, percentile
 from bench.run import SLOW_MS, Results, Round
 from bench.storage import Kept, Storage
@@ -72,6 +72,19 @@ def rows(results: Results) -> list[Row]:
         cost = f"CPU {large.cpu_us:.1f} µs over {small.cpu_us:.1f}; wall {large.wall_us:.0f} over {small.wall_us:.0f}"
         what = f"claim at {large.waiting:,} waiting against {small.waiting:,}"
         add("P5", what, large.cpu_us / small.cpu_us, "×", 1.5, beside=cost)
+    for one in results.scaled:
+        beside = f"{one.rates[1]:.2f} calls per second by one"
+        if one.limit < scaling.OUT_OF_REACH:
+            least, most = min(one.rates.values()) / one.limit, max(one.rates.values()) / one.limit
+            what = f"{one.channel}: limit in reach, the rate of 1, 2, 4 replicas, of the limit, least"
+            add("RE", what, least, "×", 0.85, at_least=True, beside=beside)
+            add("RE", "the same, most", most, "×", 1.0)
+            continue
+        for replicas, mark in ((2, 1.8), (4, 3.2)):
+            what = (
+                f"{one.channel}: {replicas} replicas against 1, provider of {scaling.LATENCY_MS:.0f} ms, one call each"
+            )
+            add("RE", what, one.ratio(replicas), "×", mark, at_least=True, beside=beside)
     if results.idle:
         most = sorted(results.idle.items(), key=lambda pair: -pair[1])[:3]
         add("P6", "idle CPU of the whole system, of a core", 100 * sum(results.idle.values()), "%", 5,

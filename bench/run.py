@@ -6,15 +6,16 @@ from pathlib import Path
 
 from msgspec import Struct, field
 
-from bench import floors, meter, stand, storage, waiting, webhooks, yardstick
+from bench import floors, meter, scaling, stand, storage, waiting, webhooks, yardstick
 from bench.floors import Floor
 from bench.measures import Pass
+from bench.scaling import Scaled
 from bench.storage import Storage
 from bench.system import Driver
 from bench.waiting import Claims
 from bench.webhooks import Taken
 
-NAMES = ("sent", "delivered", "latency", "floors", "webhooks", "telegram", "idle", "storage", "waiting")
+NAMES = ("sent", "delivered", "latency", "floors", "webhooks", "telegram", "idle", "storage", "waiting", "replicas")
 CHATS = 1_000
 SLOW_MS = 100.0
 SINGLES = 50
@@ -45,6 +46,7 @@ class Results(Struct, kw_only=True):
     peak: dict[str, float] = field(default_factory=dict)
     postgres_now: float = 0.0
     waiting: list[Claims] = field(default_factory=list)
+    scaled: list[Scaled] = field(default_factory=list)
 
 
 def run(people: int, rounds: int, only: Collection[str], say: Callable[[str], None]) -> Results:
@@ -54,7 +56,7 @@ def run(people: int, rounds: int, only: Collection[str], say: Callable[[str], No
         folder: Path = cleanup.enter_context(stand.folder())
         sink = cleanup.enter_context(stand.sink())
         bare = cleanup.enter_context(stand.bare_servers(folder / "reference"))
-        if set(only) - {"floors", "waiting"}:
+        if set(only) - {"floors", "waiting", "replicas"}:
             say("starting Nurture")
             system = cleanup.enter_context(stand.system(folder / "nurture", sink))
             driver = Driver(system, people)
@@ -104,6 +106,11 @@ def run(people: int, rounds: int, only: Collection[str], say: Callable[[str], No
         if "waiting" in only:
             say("filling five million enrolments; this takes minutes")
             results.waiting = waiting.run(bare)
+        if "replicas" in only:
+            for channel in scaling.MEMBERS:
+                for limit in (scaling.OUT_OF_REACH, scaling.IN_REACH):
+                    say(f"1, 2 and 4 replicas by {channel}, {limit:g} calls per second allowed")
+                    results.scaled.append(scaling.run(folder / f"{channel}-{limit:g}", sink, channel, limit))
     return results
 
 

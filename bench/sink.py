@@ -61,6 +61,7 @@ class Sink:
 
     def reset(self) -> None:
         self.arrivals: dict[str, float] = {}
+        self.began: list[float] = []
         self._replies: dict[bytes, bytes] = {}
         self.chats = 0
         self.calls = self.repeated = self.acked = self.refused = self.body_bytes = 0
@@ -76,6 +77,8 @@ class Sink:
             return await self._bot(path.rpartition(b"/")[2])
         if path == b"/bench":
             return 200, self._control(msgspec.json.decode(body or b"{}", type=Setup))
+        if path == b"/bench/calls":
+            return 200, msgspec.json.encode(self.began)
         if path == b"/bench/arrivals":
             wanted = msgspec.json.decode(body, type=list[str])
             return 200, msgspec.json.encode([self.arrivals.get(one) for one in wanted])
@@ -88,6 +91,7 @@ class Sink:
         if method != b"sendMessage":
             return 200, b'{"ok":true,"result":true}'
         self.chats += 1
+        self.began.append(time.monotonic())
         if self._latency:
             await asyncio.sleep(self._latency)
         result = f'{{"message_id":{self.chats},"date":{int(time.time())},"chat":{{"id":1,"type":"private"}}}}'
@@ -103,6 +107,7 @@ class Sink:
         key = headers.get(b"idempotency-key", b"")
         if key and (known := self._replies.get(key)):
             return 200, known
+        self.began.append(now)
         ids: list[str] = []
         webhooks: list[tuple[int, str, str]] = []
         for mail in mails:

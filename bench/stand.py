@@ -82,6 +82,10 @@ class SinkProcess:
         """When each was first seen, seconds of the monotonic clock."""
         return self._client.post("/bench/arrivals", json=delivery_ids).raise_for_status().json()
 
+    def calls(self) -> list[float]:
+        """When each call began, without repeats of a key, seconds of the monotonic clock."""
+        return self._client.get("/bench/calls").raise_for_status().json()
+
     def close(self) -> None:
         self._client.close()
         servers.stop(self.process)  # type: ignore[arg-type]
@@ -142,6 +146,7 @@ class System:
     def __init__(self, data: DataDir, supervisor: int, sink: SinkProcess) -> None:
         state = data.running()
         assert state is not None
+        self._control = state.control
         status = control.ask(state.control, "ready", seconds=120)
         self.sink = sink
         self.pids = {name: process["pid"] for name, process in status["processes"].items()}
@@ -155,6 +160,12 @@ class System:
             timeout=120,
             trust_env=False,
         )
+
+    def service(self, verb: str, name: str) -> None:
+        """Start or stop a process; its plain name is every replica of it. Raises RuntimeError."""
+        answer = control.ask(self._control, verb, seconds=120, name=name)
+        if not answer["ok"]:
+            raise RuntimeError(f"{verb} {name}: {answer['error']}")
 
     def post(self, path: str, *, wanted: tuple[int, ...], **content: Any) -> dict[str, Any]:
         """POST with a fresh Idempotency-Key. Raises RuntimeError for any other status."""
@@ -174,8 +185,10 @@ def _answers(data: DataDir) -> bool:
 
 
 @contextlib.contextmanager
-def system(where: Path, provider: SinkProcess) -> Iterator[System]:
-    """A whole Nurture in `where`, sending to the sink instead of to Resend."""
+def system(
+    where: Path, provider: SinkProcess, replicas: dict[str, int] | None = None, **settings: str
+) -> Iterator[System]:
+    """A whole Nurture in `where`, sending to the sink instead of to Resend. `settings` are of its environment."""
     data = DataDir(where)
     data.create()
     environment = {
@@ -190,11 +203,18 @@ def system(where: Path, provider: SinkProcess) -> Iterator[System]:
         "TELEGRAM_RATE_LIMIT": "5000",
         "FROM_EMAIL": "Nurture <hello@example.com>",
         "PORT": str(free_port()),
+        **settings,
     }
     log = where / "supervisor.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "nurture_local.launch", str(where), json.dumps({})],
+            [
+                sys.executable,
+                "-m",
+                "nurture_local.launch",
+                str(where),
+                json.dumps({"replicas": replicas} if replicas else {}),
+            ],
             env=environment,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -47,6 +47,11 @@ a moment like that: after something that happens every day anyway.
 '''
 
 
+def _by_chat(name: str, people: int) -> dict[str, Any]:
+    ids = [f"chat-{n}" for n in range(people)]
+    return {"user_ids": ids, "sequence_type": name, "override_channel": "telegram", "confirm": people}
+
+
 class Rows:
     """What the stand reads from the database, as its administrator, on a connection of its own."""
 
@@ -148,19 +153,12 @@ class Driver:
 
     def chats(self, people: int) -> Pass:
         """Start that many people who have a chat, by Telegram: a call each, since it knows no batches."""
-        lines = ["external_id,first_name,telegram_chat_id"]
-        lines += [f"chat-{n},Chat{n},{900_000_000 + n}" for n in range(people)]
-        csv = {"content": "\n".join(lines).encode(), "headers": {"Content-Type": "text/csv"}, "wanted": (200,)}
-        self.system.post("/admin/api/users/import", **csv)
+        self._import_chats(people)
         name, sink = self.publish(), self.system.sink
         sink.ask(reset=True, latency_ms=0, webhook_port=0)
         meter = Meter({**self.system.pids, "sink": sink.pid})
         due = time.monotonic()
-        asked = {
-            "user_ids": [f"chat-{n}" for n in range(people)], "sequence_type": name, "override_channel": "telegram",
-            "confirm": people,
-        }  # fmt: skip
-        self.system.post("/admin/api/nurture/trigger", json=asked, wanted=(202,))
+        self.system.post("/admin/api/nurture/trigger", json=_by_chat(name, people), wanted=(202,))
         wait_for(lambda: self._rows("delivered_at", name) == people, f"{people} chats", within=PATIENCE, every=0.1)
         took = time.monotonic() - due
         time.sleep(ENDING)
@@ -169,6 +167,22 @@ class Driver:
             deliveries=people, at_provider=sent, delivered=people, accepted=took, sent_rows=took, calls=sent,
             repeated=sent - people, bytes_per_email=0.0, cpu=meter.spent(),
         )  # fmt: skip
+
+    def _import_chats(self, people: int) -> None:
+        lines = ["external_id,first_name,telegram_chat_id"]
+        lines += [f"chat-{n},Chat{n},{900_000_000 + n}" for n in range(people)]
+        csv = {"content": "\n".join(lines).encode(), "headers": {"Content-Type": "text/csv"}, "wanted": (200,)}
+        self.system.post("/admin/api/users/import", **csv)
+
+    def plan(self, channel: str, people: int) -> None:
+        """Start that many on a channel, everybody where it is email, and return when each has a delivery that waits."""
+        if channel == "telegram":
+            self._import_chats(people)
+        name = self.publish()
+        everybody = {"segment": "all", "sequence_type": name, "confirm": people}
+        asked = everybody if channel == "email" else _by_chat(name, people)
+        self.system.post("/admin/api/nurture/trigger", json=asked, wanted=(202,))
+        wait_for(lambda: self._rows("created_at", name) == people, f"{people} deliveries", within=PATIENCE, every=0.1)
 
     def _settled(self, command_id: str) -> float:
         """Seconds from the trigger to its answer at the gateway."""

@@ -111,6 +111,7 @@ def test_it_arrives_by_both_channels_is_missed_when_it_does_not_and_counts_nowhe
 
         page = httpx.get(f"{system.status()['gateway']}/metrics", timeout=20).text
         assert 'nurture_triggers_total{outcome="started",source="canary",type="_canary"}' in page
+        system.cli("analytics", "rebuild")
         verified = system.cli("verify", "all", check=False)
         assert verified.returncode == 0, verified.stdout
 

@@ -8,6 +8,7 @@ adding up waits.
 
 import asyncpg
 from msgspec import Struct
+from nurture_contracts.canary import SEQUENCE
 
 from nurture_local.server import connected
 
@@ -23,7 +24,7 @@ select (created_at at time zone 'UTC')::date as day, sequence_type, step, coales
     count(*) as planned, {", ".join(f"count({fact}_at) as {fact}" for fact in _FACTS)}, count(fallback_of) as fallbacks,
     count(*) filter (
         where fallback_of is not null and coalesce(delivered_at, opened_at, clicked_at) is not null) as fallback_saves
-from controller.deliveries group by 1, 2, 3, 4, 5
+from controller.deliveries where sequence_type <> '{SEQUENCE}' group by 1, 2, 3, 4, 5
 """  # noqa: S608 - names of our own
 _WRONG = f"""
 with told as (

@@ -161,7 +161,9 @@ class Sender:
         """Whether the call may begin at once: its links are stored, its slot has come, and there is enough lease left."""
         try:
             await self._store.keep_links({id: url for mail in mails.values() for id, url in mail.links.items()})
-            self._preparing += ((time.monotonic() - taken_at) - self._preparing) / 4
+            took = time.monotonic() - taken_at
+            # A longer time is believed at once, or each replica would lose slots that all share until it has learned it.
+            self._preparing = max(took, self._preparing + (took - self._preparing) / 4)
             return await self._pace.wait(slot, latest_start(taken_at, self._lease, TOTAL_SECONDS))
         except UNREACHABLE:
             return False

@@ -40,6 +40,7 @@ SENT_IN = Gauge(
     "nurture_canary_sent_seconds", "From the start of the last canary that the provider took to that", ["channel"]
 )
 HELD = Gauge("nurture_canary_held", "1 while everything is held, so that no canary is started", ["channel"])
+INTERVAL = Gauge("nurture_canary_interval_seconds", "From one canary to the next, as the setting has it", ["channel"])
 ENDED = Counter("nurture_canary_runs", "Canaries that have ended, by how", ["channel", "outcome"])
 
 
@@ -92,6 +93,7 @@ class Canary:
         for one in map(_shown, rows):
             ARRIVED_AT.labels(one.channel).set((one.last_arrival_at or one.since).timestamp())
             HELD.labels(one.channel).set(one.state == "held")
+            INTERVAL.labels(one.channel).set(self._seconds)
             if one.arrival_seconds is not None:
                 ARRIVED_IN.labels(one.channel).set(one.arrival_seconds)
             if one.sent_seconds is not None:
