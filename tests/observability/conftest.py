@@ -34,6 +34,8 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
             "SANDBOX_RATE_LIMIT": "200",
             "OTEL_EXPORTER_OTLP_ENDPOINT": spans.url,
             "OTEL_BSP_SCHEDULE_DELAY": "300",
+            "CANARY_EMAIL": "delivered+canary@resend.dev",
+            "CANARY_MINUTES": "0.1",
         }
         with running(folder / "data", env=env) as system:
             yield Watched(system, spans)
