@@ -119,6 +119,8 @@ def test_limits() -> None:
     assert "" in findings("#" * 600_000)
     assert "" in findings("a = " + "[" * 5_000)
     assert "not valid TOML" in findings("format = ")[""]
+    with pytest.raises(SequenceInvalid, match=r"^not valid TOML"):
+        parse("format = ")
 
 
 def test_both_spellings_of_a_placeholder_are_one() -> None:

@@ -105,7 +105,7 @@ def test_who_is_in_a_sequence_is_shown_and_can_be_taken_out(
     assert "There is no person" in browser.page(f"{SEQUENCES}?user=nobody-17")
 
 
-def test_pausing_and_resuming(browser: Browser, controller: Controller) -> None:
+def test_pausing_and_resuming(gateway: Gateway, browser: Browser, controller: Controller) -> None:
     held = {"type": "onboarding", "enrolments": 3, "holds": []}
     controller.answer = lambda subject, command: (
         (200, held | {"paused": command["paused"]}) if "pause" in subject else None
@@ -114,6 +114,9 @@ def test_pausing_and_resuming(browser: Browser, controller: Controller) -> None:
     assert controller.await_message("pause_sequence", lambda body: body["sequence_type"] == "onboarding")["paused"]
     assert "Everything is paused." in browser.done(SEQUENCES, f"{SEQUENCES}/pause", sequence_type="")
     assert controller.await_message("pause_sequence", lambda body: body["sequence_type"] == "*")["paused"]
+    assert gateway.post("/admin/api/nurture/resume", {}).status_code == 200
+    overview = browser.page("/admin/dashboard")
+    assert overview.index("resume everything") < overview.index("pause everything") < overview.index("pause onboarding")
 
 
 def test_a_test_mail_is_sent_and_followed(browser: Browser, controller: Controller) -> None:

@@ -54,6 +54,28 @@ def test_commands_are_listed_with_where_they_came_from_and_how_they_ended(
     assert [*first["items"], *rest["items"]] == listed and rest["next"] is None
 
 
+def test_a_resume_is_listed_as_no_pause_and_a_check_as_no_publishing(gateway: Gateway, controller: Controller) -> None:
+    controller.answer = lambda *_: (200, {"type": "onboarding", "enrolments": 0, "holds": [], "paused": False})
+    ids = [
+        gateway.post(f"/admin/api/nurture/{verb}", {"sequence_type": "onboarding"}).json()["command_id"]
+        for verb in ("pause", "resume")
+    ]
+    controller.answer = lambda *_: (200, {"type": "onboarding", "version": None, "findings": []})
+    toml = {"Content-Type": "application/toml"}
+    checked = gateway.http.post("/admin/api/sequences/lint", content=b"format = 1", headers=toml)
+    assert checked.status_code == 200, checked.text
+    ids.append(checked.json()["command_id"])
+
+    def found(**filters: str) -> list[tuple[str, str]]:
+        items = gateway.http.get("/admin/api/commands", params=filters).json()["items"]
+        return [(row["kind"], row["id"]) for row in items if row["id"] in ids]
+
+    assert found() == [("lint", ids[2]), ("resume", ids[1]), ("pause", ids[0])]
+    assert found(kind="publish") == []
+    assert found(kind="pause") == [("pause", ids[0])]
+    assert found(kind="resume") == [("resume", ids[1])]
+
+
 def test_made_up_types_become_no_time_series(gateway: Gateway, controller: Controller) -> None:
     def counted() -> dict[tuple[str, str, str], float]:
         text = gateway.http.get("/metrics").text

@@ -160,6 +160,9 @@ def test_a_start_is_simulated_and_starts_nobody(system: System, person: str, tmp
     assert result["started"] + sum(result["refused_by_reason"].values()) == result["people"] > 0
     summary = system.cli("simulate", "onboarding").stdout
     assert "fullest minute of email" in summary and "1 welcome" in summary
+    assert f"would start {result['started']}, with" in summary
+    later = system.cli("simulate", "onboarding", "--at", "2027-01-04T21:00:00+01:00").stdout
+    assert "if it were started 2027-01-04 20:00 UTC" in later
     assert not system.deliveries(user=person)
 
 

@@ -1,6 +1,7 @@
 """The command line: help, usage, exit codes, what it asks of the gateway, and what it prints."""
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -113,6 +114,48 @@ def test_a_late_refusal_is_told_like_an_early_one(
     assert "It runs already." in capsys.readouterr().err
 
 
+def test_findings_about_a_sequence_come_with_what_would_be_right(
+    served: Callable[[Handler], list[httpx.Request]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    delay = {"where": "steps[1].delay", "problem": "is no duration", "hint": "such as 1d", "severity": "error"}
+    whole = delay | {"where": "", "problem": "not valid TOML"}
+    problem = {
+        "title": "Cannot be done",
+        "detail": "steps[1].delay: is no duration; not valid TOML",
+        "hint": "Mend what `findings` lists.",
+        "errors": [{"field": one["where"], "reason": one["problem"]} for one in (delay, whole)],
+        "findings": [delay, whole],
+    }
+    answers = iter([(422, problem), (200, {"findings": [delay | {"severity": "warning"}]})])
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        status, body = next(answers)
+        return httpx.Response(status, json=body)
+
+    served(answer)
+    (tmp_path / "tips.toml").write_text("format = ")
+    assert cli.call(["sequences", "lint", "tips.toml"]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "✗ 422 Cannot be done",
+        "  steps[1].delay: is no duration (such as 1d)",
+        "  not valid TOML (such as 1d)",
+    ]
+    assert cli.call(["sequences", "lint", "tips.toml"]) == 0
+    assert "  remark: steps[1].delay: is no duration (such as 1d)\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("line", ["triger", "simulate", "trigger --al ada onboarding"])
+def test_what_is_wrong_with_a_command_is_told_to_the_end(line: str) -> None:
+    code = f"import sys; from nurture_local import cli; sys.exit(cli.call({line.split()}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env={**os.environ, "COLUMNS": "60"}
+    )
+    assert done.returncode == 2
+    told = [row[1:-1] for row in done.stderr.splitlines() if row.startswith("│")]
+    assert " ".join("".join(told).split()).endswith((".", "...", "?")), done.stderr
+    assert "--TYPE" not in done.stderr
+
+
 def _live(request: httpx.Request) -> httpx.Response:
     if request.method == "GET":
         report = {"started": 2, "running": 1, "refused_count": 1, "refused_by_reason": {"no_reachable_channel": 1}}
@@ -201,6 +244,7 @@ def test_watch_ends_when_settled(
         "pending 2  active enrolments 2",
         "sent 1  opened 1  active enrolments 2",
         "delivered 1  opened 1  active enrolments 2",
+        "settled",
     ]
 
 

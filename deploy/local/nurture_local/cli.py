@@ -28,7 +28,7 @@ from nurture_local.commands import (
     webhook,
     why,
 )
-from nurture_local.terminal import USAGE, Failure, console, errors, show_failure
+from nurture_local.terminal import USAGE, Failure, console, show_failure, usage_errors
 
 
 def _version() -> str:
@@ -43,7 +43,7 @@ app = App(
     help="Message sequences over email and Telegram: everything on this machine, with one command.",
     version=_version,
     console=console,
-    error_console=errors,
+    error_console=usage_errors,
     result_action="return_value",
 )
 app.command(run.up)

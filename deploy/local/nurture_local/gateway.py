@@ -153,14 +153,23 @@ def problem(answer: httpx.Response) -> Failure:
 
 
 def refusal(status: int, told: dict[str, Any]) -> Failure:
-    """What the members of a problem say: title, detail, findings, hint."""
+    """What the members of a problem say: title, detail, errors, hint; of a sequence each finding with its own hint."""
+    title = f"{status} {told.get('title') or httpx.codes.get_reason_phrase(status)}"
+    if told.get("findings"):
+        return Failure(title, *map(finding_line, told["findings"]), problem=told)
     more = [str(told["detail"])] if told.get("detail") else []
-    for finding in told.get("errors") or told.get("findings") or []:
+    for finding in told.get("errors") or []:
         if isinstance(finding, dict) and not _repeats(finding, more):
             more.append(", ".join(f"{key}: {value}" for key, value in finding.items() if value not in (None, "")))
     if told.get("hint"):
         more.append(f"hint: {told['hint']}")
-    return Failure(f"{status} {told.get('title') or httpx.codes.get_reason_phrase(status)}", *more, problem=told)
+    return Failure(title, *more, problem=told)
+
+
+def finding_line(finding: dict[str, Any]) -> str:
+    """A finding about a sequence: where, what is wrong, what would be right; not where it is about the whole file."""
+    where = f"{finding['where']}: " if finding["where"] else ""
+    return f"{'' if finding['severity'] == 'error' else 'remark: '}{where}{finding['problem']} ({finding['hint']})"
 
 
 def _repeats(finding: dict[str, Any], said: list[str]) -> bool:

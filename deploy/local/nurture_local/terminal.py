@@ -20,6 +20,8 @@ Where = Annotated[Path | None, Parameter(name="--data-dir", help="The instance's
 _WIDE = 160
 console = Console(highlight=False, soft_wrap=True)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
+usage_errors = Console(stderr=True, highlight=False)
+"""For boxes, which are cut where lines are not wrapped."""
 
 
 class Failure(Exception):

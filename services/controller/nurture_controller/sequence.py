@@ -41,7 +41,8 @@ class SequenceInvalid(ValueError):
     """The text is no sequence that could be published. `findings` says why, all at once."""
 
     def __init__(self, findings: list[Finding]) -> None:
-        super().__init__("; ".join(f"{f.where}: {f.problem}" for f in findings if f.severity == "error"))
+        errors = [finding for finding in findings if finding.severity == "error"]
+        super().__init__("; ".join(f"{f.where}: {f.problem}" if f.where else f.problem for f in errors))
         self.findings = findings
 
 

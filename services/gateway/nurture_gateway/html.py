@@ -69,7 +69,7 @@ def _number(value: float) -> str:
 
 def _share(part: float, whole: float) -> str:
     """A percentage, or a dash where there is nothing to divide by."""
-    return f"{part / whole:.1%}" if whole else "–"
+    return f"{100 * part / whole:.1f}\u202f%" if whole else "–"
 
 
 def _contact_state(contact: dict[str, Any] | None) -> Markup:

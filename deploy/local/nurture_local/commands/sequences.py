@@ -50,10 +50,12 @@ def show(type_: Annotated[str, Parameter(name="TYPE")], *, version: int | None =
 @sequences.command
 def lint(file: Path, *, data_dir: Where = None) -> int:
     """Check a TOML file; nothing is published."""
+    from nurture_local.gateway import finding_line
+
     answer = _send("/admin/api/sequences/lint", file, data_dir)
     findings = answer.get("findings") or []
     for finding in findings:
-        console.print(f"  {_sentence(finding)}", markup=False)
+        console.print(f"  {finding_line(finding)}", markup=False)
     console.print(f"{file}: could be published" + (f", with {len(findings)} remarks" if findings else ""), markup=False)
     return 0
 
@@ -99,9 +101,3 @@ def _send(path: str, file: Path, data_dir: Path | None) -> dict[str, Any]:
         raise Failure(f"cannot read {file}: {error.strerror}") from None
     with Gateway.at(data_dir) as gateway:
         return _settled(gateway, gateway.post_text(path, text, "application/toml"))
-
-
-def _sentence(finding: Any) -> str:
-    if isinstance(finding, dict):
-        return ", ".join(f"{key}: {value}" for key, value in finding.items())
-    return str(finding)

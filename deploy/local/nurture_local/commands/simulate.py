@@ -1,7 +1,7 @@
 """simulate: what a start would bring to whom, without starting anybody."""
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,6 +17,7 @@ _DAYS = 31
 
 def simulate(
     what: Annotated[str, Parameter(name="TYPE-OR-FILE")],
+    /,
     person: str | None = None,
     *,
     at: Annotated[datetime | None, Parameter(help="When it would be started; now by default.")] = None,
@@ -81,14 +82,17 @@ def _show(told: dict[str, Any]) -> None:
 
     version = f"version {told['version']}" if told["version"] else "not published"
     people = f"{told['people']} people" + (f", chosen from {told['of']}" if told["of"] > told["people"] else "")
-    console.print(f"{told['sequence_type']} ({version}), started at {told['start_at']}: {people}", markup=False)
-    console.print(f"started {told['started']}, messages {told['messages']}")
+    console.print(
+        f"{told['sequence_type']} ({version}), if it were started {_minute(told['start_at'])} UTC: {people}",
+        markup=False,
+    )
+    console.print(f"would start {told['started']}, with {told['messages']} messages")
     for reason, count in told["refused_by_reason"].items():
-        console.print(f"  {count} refused: {reason}", markup=False)
+        console.print(f"  {count} would be refused: {reason}", markup=False)
     if told["held"]:
         console.print("It is paused now: nothing of this would happen before it is resumed.")
     table = Table(box=None, pad_edge=False)
-    for column in ("STEP", "EMAIL", "TELEGRAM", "FALLBACKS", "NOT SENT", "WORDS", "FIRST", "LAST"):
+    for column in ("STEP", "EMAIL", "TELEGRAM", "FALLBACKS", "NOT SENT", "WORDS", "FIRST (UTC)", "LAST (UTC)"):
         table.add_column(column)
     for step in told["steps"]:
         table.add_row(
@@ -96,7 +100,7 @@ def _show(told: dict[str, Any]) -> None:
             *(str(step[name]) for name in ("email", "telegram", "fallbacks")),
             _counts(step["not_sent"]),
             _counts(step["variants"] | step["tiers"]),
-            *(str(step[name] or "")[:16].replace("T", " ") for name in ("first_at", "last_at")),
+            *(_minute(step[name] or "") for name in ("first_at", "last_at")),
         )
     show_table(table)
     most = max((day["email"] + day["telegram"] for day in told["days"]), default=0)
@@ -106,8 +110,13 @@ def _show(told: dict[str, Any]) -> None:
     if len(told["days"]) > _DAYS:
         console.print(f"and {len(told['days']) - _DAYS} more days")
     for fullest in told["busiest"]:
-        minute = fullest["minute"][:16].replace("T", " ")
+        minute = _minute(fullest["minute"])
         console.print(f"fullest minute of {fullest['channel']}: {minute} UTC, {fullest['messages']} messages")
+
+
+def _minute(moment: str) -> str:
+    """An API's time in UTC, as far as people read it; empty where there is none."""
+    return f"{datetime.fromisoformat(moment).astimezone(UTC):%Y-%m-%d %H:%M}" if moment else ""
 
 
 def _counts(counts: dict[str, int]) -> str:

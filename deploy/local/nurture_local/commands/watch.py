@@ -69,6 +69,7 @@ def _follow(gateway: Any, until_settled: bool, timeout: float | None, every: flo
                 last, changed = counts, now
             show(counts, _active(gateway))
             if until_settled and settled(counts) and now - changed >= _CALM:
+                console.print("settled")
                 return 0
             if timeout is not None and now - began >= timeout:
                 if until_settled:

@@ -73,7 +73,9 @@ class CommandPage(Struct):
     next: str | None
 
 
-Kind = Literal["trigger", "cancel", "publish", "pause", "process", "resend", "retry", "archive", "simulate", "message"]
+Kind = Literal[
+    "trigger", "cancel", "publish", "lint", "pause", "resume", "process", "resend", "retry", "archive", "simulate", "message"
+]  # fmt: skip
 Source = Literal["rest", "cli", "client", "dashboard", "sql", "canary"]
 
 

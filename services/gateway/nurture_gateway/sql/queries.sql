@@ -129,14 +129,22 @@ from commands where id = $1
 
 -- name: list_commands
 -- Newest first, together with what was asked for in SQL, which is no command and has its row with the controller. The canary's
--- are shown when they are asked for: there is one every few minutes.
+-- are shown when they are asked for: there is one every few minutes. A resume is stored as a pause that says no, a
+-- check of a sequence as publishing it without doing so.
 select * from (
-    (select c.id, c.kind, c.request ->> 'sequence_type' as sequence_type, c.source, c.people,
+    (select c.id, k.kind, c.request ->> 'sequence_type' as sequence_type, c.source, c.people,
         case when c.state = 'accepted' and c.expires_at < now() then 'expired' else c.state end as state, c.status,
         (c.request ->> 'single')::boolean as single, (c.result ->> 'started')::int as started, c.result ->> 'code' as reason,
         c.created_at, c.settled_at, c.trace_id
     from commands c
-    where c.id < $1 and ($3::text is null or c.kind = $3) and ($4::text is null or c.request ->> 'sequence_type' = $4)
+    cross join lateral (
+        select case
+            when c.kind = 'pause' and c.request ->> 'paused' = 'false' then 'resume'
+            when c.kind = 'publish' and c.request ->> 'dry_run' = 'true' then 'lint'
+            else c.kind
+        end as kind
+    ) k
+    where c.id < $1 and ($3::text is null or k.kind = $3) and ($4::text is null or c.request ->> 'sequence_type' = $4)
         and case when $5::text is null then c.source <> 'canary' else c.source = $5 end
     order by c.id desc limit $2)
     union all
