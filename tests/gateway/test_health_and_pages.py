@@ -45,6 +45,15 @@ def test_docs_load_nothing_from_outside(gateway: Gateway) -> None:
     assert gateway.anonymous.get("/static/nurture.css").headers["content-type"].startswith("text/css")
 
 
+def test_docs_say_what_each_field_of_a_trigger_means(gateway: Gateway) -> None:
+    page = gateway.anonymous.get("/docs").text
+    for path in ("trigger", "simulate"):
+        body = page.partition(f"/admin/api/nurture/{path}</code>")[2].partition("</table>")[2].partition("</table>")[0]
+        fields = re.findall(r"<tr><td><code>(\w+)</code>.*?</td>\s*<td[^>]*>(.*?)</td>", body, re.DOTALL)
+        assert {"user_ids", "segment", "context", "override_channel"} <= {name for name, _ in fields}
+        assert all(". " in f"{meaning} " for _, meaning in fields), fields
+
+
 def test_every_answer_has_security_headers_and_a_request_id(gateway: Gateway) -> None:
     for path in ("/", "/docs", "/admin/api/users", "/nowhere", "/t/o/x", "/u/x", "/admin/dashboard", "/admin/sign-in"):
         headers = gateway.anonymous.get(path).headers

@@ -86,6 +86,8 @@ def _show(told: dict[str, Any]) -> None:
         f"{told['sequence_type']} ({version}), if it were started {_minute(told['start_at'])} UTC: {people}",
         markup=False,
     )
+    if not told["people"]:
+        console.print("Nobody is here yet: bring people first, with `nurture people import FILE`.", markup=False)
     console.print(f"would start {told['started']}, with {told['messages']} messages")
     for reason, count in told["refused_by_reason"].items():
         console.print(f"  {count} would be refused: {reason}", markup=False)

@@ -25,7 +25,13 @@ from nurture_gateway.store import resolve
 MANY = 10_000
 CONTEXT_BYTES = 32_768
 Ref = Annotated[str, Meta(min_length=1, max_length=200, description="A person's id or external_id.")]
-Type = Annotated[str, Meta(min_length=1, max_length=100, examples=["onboarding"])]
+Refs = Annotated[list[Ref], Meta(min_length=1, description=f"Instead of `user_id`: at most {MANY:,} of them.")]
+Type = Annotated[str, Meta(min_length=1, max_length=100, examples=["onboarding"], description="The sequence's type.")]
+Everybody = Annotated[Literal["all"], Meta(description="Instead of `user_id`: everybody.")]
+Context = Annotated[
+    dict[str, Any], Meta(description="For the wording, as `{{ name }}`; its names are the sequence's own.")
+]
+Override = Annotated[Literal["email", "telegram"], Meta(description="This channel, whatever the person prefers.")]
 
 
 class Trigger(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -33,11 +39,13 @@ class Trigger(Struct, forbid_unknown_fields=True, kw_only=True):
 
     sequence_type: Type
     user_id: Ref | None = None
-    user_ids: Annotated[list[Ref], Meta(min_length=1)] | None = None
-    segment: Literal["all"] | None = None
-    context: dict[str, Any] = {}
-    override_channel: Literal["email", "telegram"] | None = None
-    confirm: Count | None = None
+    user_ids: Refs | None = None
+    segment: Everybody | None = None
+    context: Context = {}
+    override_channel: Override | None = None
+    confirm: Annotated[Count, Meta(description="How many people it is for; many on a live channel need it.")] | None = (
+        None
+    )
 
 
 class Cancel(Struct, forbid_unknown_fields=True, kw_only=True):

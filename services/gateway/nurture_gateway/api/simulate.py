@@ -1,7 +1,7 @@
 """What a start would do, without doing it."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
 from litestar import Request, Response, post
@@ -14,7 +14,7 @@ from nurture_contracts.commands import SimulateSequence
 
 from nurture_gateway.api.access import TheRoom
 from nurture_gateway.api.described import IdempotencyKey, made, refusals
-from nurture_gateway.api.nurture import Accepted, Ref, Type, nobody, within_bounds
+from nurture_gateway.api.nurture import Accepted, Context, Everybody, Override, Ref, Refs, Type, nobody, within_bounds
 from nurture_gateway.api.sequences import LARGEST
 from nurture_gateway.commands import Draft, refusal, submit
 from nurture_gateway.problems import field_errors
@@ -30,14 +30,19 @@ class Simulate(Struct, forbid_unknown_fields=True, kw_only=True):
     """
 
     sequence_type: Type | None = None
-    toml: Annotated[str, Meta(min_length=1, max_length=LARGEST)] | None = None
+    toml: (
+        Annotated[str, Meta(min_length=1, max_length=LARGEST, description="Instead of a type: a sequence's text.")]
+        | None
+    ) = None
     user_id: Ref | None = None
-    user_ids: Annotated[list[Ref], Meta(min_length=1)] | None = None
-    segment: Literal["all"] | None = None
-    start_at: Annotated[datetime, Meta(tz=True)] | None = None
-    context: dict[str, Any] = {}
-    override_channel: Channel | None = None
-    failing: Annotated[list[Channel], Meta(max_length=2)] = []
+    user_ids: Refs | None = None
+    segment: Everybody | None = None
+    start_at: Annotated[datetime, Meta(tz=True, description="Now where it is left out.")] | None = None
+    context: Context = {}
+    override_channel: Override | None = None
+    failing: Annotated[
+        list[Channel], Meta(max_length=2, description="Every message over these is taken to bounce.")
+    ] = []
 
 
 class SimulatedStep(Struct):
