@@ -8,7 +8,7 @@ import pytest
 
 from tests.kubernetes.rendered import NAMESPACE, OVERLAYS, ROOMS, matches, of_kind, workloads
 
-PORTS = (53, 443, 4222, 5432, 6222, 8080, 8222)
+PORTS = (53, 443, 4222, 4318, 5432, 6222, 8080, 8222)
 
 
 class Place(NamedTuple):
@@ -25,6 +25,7 @@ STRANGERS = (
     Place("ingress", "ingress-nginx", {"app.kubernetes.io/name": "ingress-nginx"}),
     Place("keda", "keda", {"app": "keda-operator"}),
     Place("prometheus", "monitoring", {"app.kubernetes.io/name": "prometheus"}),
+    Place("collector", "monitoring", {"app.kubernetes.io/name": "opentelemetry-collector"}),
     Place("dns", "kube-system", {"k8s-app": "kube-dns"}),
     # A pod that calls itself one of ours, elsewhere.
     Place("pretender", "elsewhere", {"app.kubernetes.io/part-of": "nurture", "app.kubernetes.io/name": "controller"}),
@@ -94,7 +95,8 @@ def expected(overlay: str) -> set[tuple[str, str, int]]:
     if overlay != "small":
         edges.add(("nats", "nats", 6222))
     if overlay == "example":
-        edges |= {("prometheus", room, 8080) for room in ROOMS}
+        edges |= {(one, room, 8080) for one in ("prometheus", "collector") for room in ROOMS}
+        edges |= {(room, one, 4318) for one in ("prometheus", "collector") for room in ROOMS}
         edges.add(("keda", "nats", 8222))
     return edges
 
