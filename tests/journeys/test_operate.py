@@ -135,6 +135,7 @@ def _trigger(system: System, people: list[str]) -> None:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.long
 def test_the_drill_as_written_a_lost_database_under_load_sends_nothing_twice(data_dir: Path, tmp_path: Path) -> None:
     system = System(data_dir).up()
     try:

@@ -29,7 +29,7 @@ from tests.kubernetes.rendered import ROOMS, environment, workload
 from tests.kubernetes.test_environment import BOTH, ENVIRON
 from tests.servers import Cluster, embedded_postgres
 
-pytestmark = pytest.mark.xdist_group("kubernetes-nodes")
+pytestmark = [pytest.mark.xdist_group("kubernetes-nodes"), pytest.mark.long]
 AUTHORITY = "/etc/nurture/authority/ca.crt"
 
 

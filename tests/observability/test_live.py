@@ -15,7 +15,7 @@ from tests.observability.conftest import Watched
 from tests.observability.prometheus import Prometheus
 from tests.observability.test_alerts import BOARDS, HERE, ROOT, RULES, tool
 
-pytestmark = [pytest.mark.xdist_group("watched"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.xdist_group("watched"), pytest.mark.timeout(400), pytest.mark.long]
 PANELS = [
     (name, panel["title"], one["expr"])
     for name in BOARDS

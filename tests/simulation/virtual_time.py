@@ -12,6 +12,7 @@ from typing import Any
 import nurture_chassis.clock
 import nurture_chassis.outbox
 import nurture_chassis.pace
+import nurture_chassis.triggers
 import nurture_contracts.ids
 import nurture_controller.advancing
 import nurture_controller.desks
@@ -30,7 +31,7 @@ _ASKS_TIME = (
     nurture_email.sender, nurture_telegram.sender,
 )  # fmt: skip
 _LOGS = (
-    nurture_chassis.outbox, nurture_controller.advancing, nurture_controller.falling_back, nurture_controller.starting,
+    nurture_chassis.outbox, nurture_chassis.triggers, nurture_controller.advancing, nurture_controller.falling_back, nurture_controller.starting,
     nurture_email.sender, nurture_telegram.sender,
 )  # fmt: skip
 
