@@ -93,9 +93,9 @@ def test_good_templates_pass_without_a_word(body: str) -> None:
     ],
 )
 def test_what_is_not_allowed_is_an_error_and_is_found_quickly(body: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     assert errors(body)
-    assert time.perf_counter() - started < 2.0
+    assert time.process_time() - started < 2.0
 
 
 def test_unknown_names_get_a_suggestion() -> None:

@@ -124,6 +124,7 @@ def test_the_openapi_document_has_these_paths(gateway: Gateway) -> None:
     }
     assert paths == {
         "GET /",
+        "GET /admin/api/commands",
         "GET /admin/api/commands/{command_id}",
         "GET /admin/api/dead-letters",
         "GET /admin/api/deliveries",
