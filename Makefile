@@ -8,11 +8,11 @@ CLEAN := env -u RESEND_API_KEY -u RESEND_API_KEY_FILE -u RESEND_API_URL -u RESEN
 	-u TELEGRAM_API_URL -u DATABASE_URL -u NATS_URL -u ADMIN_API_KEY -u NURTURE_URL -u NURTURE_API_KEY -u PORT
 WORKERS ?= 6
 # What has a target of its own.
-ORDINARY := "not faults and not containers and not long"
+ORDINARY := "not faults and not containers and not long and not scaling"
 SEEDS ?= 2000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down status test test-categories test-performance test-report test-long walk-seed faults containers simulate check bench docs fmt
+.PHONY: help setup up down status test test-categories test-performance test-report test-long scaling walk-seed faults containers simulate check bench docs fmt
 
 help: ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 26
@@ -36,7 +36,7 @@ down: setup ## stop it
 status: setup ## what runs, where, with which key
 	@$(BIN)/nurture status
 
-test: setup ## the tests; test-long, faults and containers are apart; ARGS="-m email_delivery" or ARGS=tests/email: some of them
+test: setup ## the tests; test-long, faults, containers and scaling are apart; ARGS="-m email_delivery" or ARGS=tests/email: some of them
 	@$(CLEAN) $(BIN)/pytest -q -n $(WORKERS) --dist loadgroup --no-loadscope-reorder -m $(ORDINARY) $(ARGS)
 
 test-categories: setup ## the groups of tests that `make test ARGS="-m GROUP"` knows, with counts
@@ -51,6 +51,9 @@ test-report: setup ## the same as test, and a page by category: .report/index.ht
 
 test-long: setup ## runs of a thousand people and more: a day a minute, deaths of services, limits and budgets
 	@$(CLEAN) $(BIN)/pytest -q -n 4 --dist loadgroup --no-loadscope-reorder -m "long" $(ARGS)
+
+scaling: setup ## replicas of a channel add up, and a limit in reach is the rate of any number: alone, five minutes
+	@$(CLEAN) $(BIN)/pytest -q -n 0 -m scaling tests/bench $(ARGS)
 
 walk-seed: setup ## run each line of docs/seed.md against the instance that `make up` started
 	@$(BIN)/python -m tests.journeys.seed_walk

@@ -7,7 +7,7 @@ import pytest
 from bench import scaling, stand
 
 
-@pytest.mark.long
+@pytest.mark.scaling
 @pytest.mark.bench
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("channel", sorted(scaling.MEMBERS))
@@ -19,7 +19,7 @@ def test_calls_of_replicas_add_up(channel: str) -> None:
     assert found.ratio(4) >= 3.2, found
 
 
-@pytest.mark.long
+@pytest.mark.scaling
 @pytest.mark.bench
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("channel", sorted(scaling.MEMBERS))
