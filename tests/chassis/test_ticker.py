@@ -3,7 +3,9 @@
 import asyncio
 
 import nats.errors
-from nurture_chassis.ticker import Ticker
+from hypothesis import given
+from hypothesis import strategies as st
+from nurture_chassis.ticker import Ticker, rest
 
 
 def test_it_names_the_kind_of_error_and_not_its_words() -> None:
@@ -31,3 +33,10 @@ async def _fails_then_works() -> None:
     await asyncio.wait_for(over.wait(), 10)
     await ticker.stop()
     assert said == [None, None, None, "KeyError", None]
+
+
+@given(st.floats(0, 100), st.floats(0.1, 100), st.floats(0, 1))
+def test_a_tick_comes_no_later_than_it_asked(again: float, every: float, chance: float) -> None:
+    """A channel that waits for its slot would find it passed, and lose it."""
+    assert 0.89 * min(again, every) <= rest(again, every, chance) <= min(again, every)
+    assert 0.89 * every <= rest(None, every, chance) <= 1.11 * every
