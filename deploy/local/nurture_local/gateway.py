@@ -119,6 +119,15 @@ class Gateway:
             raise refusal(status, told)
         return report
 
+    def result(self, answer: dict[str, Any], seconds: float) -> dict[str, Any]:
+        """What a command came to: its answer, or where it was only accepted, what is waited for. Raises Failure."""
+        if "status_url" not in answer:
+            return answer
+        report = self.settled(answer["status_url"], seconds)
+        if report is None:
+            raise Failure("the controller does not answer; the command is stored", f"see {answer['status_url']}")
+        return report["result"]
+
     def _call(self, method: str, path: str, **more: Any) -> Any:
         headers = dict(more.pop("headers", {}))
         if method == "POST":

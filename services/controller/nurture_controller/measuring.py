@@ -1,5 +1,6 @@
 """What the controller counts of deliveries, and the gauges of what it plans."""
 
+from collections import Counter as Kinds
 from collections.abc import Iterable
 
 from nurture_chassis.clock import Clock
@@ -43,9 +44,9 @@ for _channel in CHANNELS:
 
 def count_events(tx: Saying, channel: Channel, rows: Iterable[Row]) -> None:
     """Rows of the log that are new, or belong to a delivery only now."""
-    for row in rows:
-        if row["delivery_id"] is not None:
-            tx.count(EVENTS.labels(channel, row["kind"]))
+    kinds = Kinds(row["kind"] for row in rows if row["delivery_id"] is not None)
+    for kind, number in kinds.items():
+        tx.count(EVENTS.labels(channel, kind), number)
 
 
 async def measure(database: Database, clock: Clock) -> None:

@@ -48,9 +48,9 @@ class Assumed(NamedTuple):
     """What the walk takes for granted."""
 
     start_at: datetime
-    failing: Collection[Channel] = ()
-    override_channel: Channel | None = None
-    context: Mapping[str, Any] = {}
+    failing: Collection[Channel]
+    override_channel: Channel | None
+    context: dict[str, Any]
 
 
 def walks(
@@ -97,7 +97,7 @@ def walk(
             next_at=at,
             version=published.version,
             override_channel=assumed.override_channel,
-            context=dict(assumed.context),
+            context=assumed.context,
         )
         placed = place(due, published, Known(person, contacts), at, desk, NOBODY)
         if placed.delivery is not None:

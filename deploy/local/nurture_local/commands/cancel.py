@@ -6,7 +6,7 @@ from uuid import UUID
 
 from cyclopts import Parameter
 
-from nurture_local.terminal import Failure, Where, console, usage
+from nurture_local.terminal import Where, console, usage
 
 _PATIENCE = 60.0
 
@@ -43,10 +43,4 @@ def _cancelled(data_dir: Path | None, body: dict[str, Any]) -> int:
     from nurture_local.gateway import Gateway
 
     with Gateway.at(data_dir) as gateway:
-        answer = gateway.post("/admin/api/nurture/cancel", body)
-        if "status_url" in answer:
-            report = gateway.settled(answer["status_url"], _PATIENCE)
-            if report is None:
-                raise Failure("the controller does not answer; the command is stored", f"see {answer['status_url']}")
-            answer = report["result"]
-    return answer["cancelled"]
+        return gateway.result(gateway.post("/admin/api/nurture/cancel", body), _PATIENCE)["cancelled"]

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 from cyclopts import Parameter
 
-from nurture_local.terminal import Failure, Where, console, usage
+from nurture_local.terminal import Where, console, usage
 
 _PATIENCE = 15.0
 Type = Annotated[str | None, Parameter(name="TYPE")]
@@ -60,13 +60,7 @@ def act(
 
     path = f"/admin/api/sequences/{quote(type_, safe='')}/{verb}" if type_ else f"/admin/api/nurture/{verb}"
     with Gateway.at(data_dir) as gateway:
-        answer = gateway.post(path, body)
-        if "status_url" not in answer:
-            return answer
-        report = gateway.settled(answer["status_url"], _PATIENCE)
-    if report is None:
-        raise Failure("the controller does not answer; the command is stored", f"see {answer['status_url']}")
-    return report["result"]
+        return gateway.result(gateway.post(path, body), _PATIENCE)
 
 
 def hold_line(hold: dict[str, Any]) -> str:

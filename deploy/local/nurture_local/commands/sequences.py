@@ -83,15 +83,6 @@ def resume(type_: Annotated[str, Parameter(name="TYPE")], *, data_dir: Where = N
     return 0
 
 
-def _settled(gateway: Any, answer: dict[str, Any]) -> dict[str, Any]:
-    if "status_url" not in answer:
-        return answer
-    report = gateway.settled(answer["status_url"], _PATIENCE)
-    if report is None:
-        raise Failure("the controller does not answer; the command is stored", f"see {answer['status_url']}")
-    return report["result"]
-
-
 def _send(path: str, file: Path, data_dir: Path | None) -> dict[str, Any]:
     from nurture_local.gateway import Gateway
 
@@ -100,4 +91,4 @@ def _send(path: str, file: Path, data_dir: Path | None) -> dict[str, Any]:
     except OSError as error:
         raise Failure(f"cannot read {file}: {error.strerror}") from None
     with Gateway.at(data_dir) as gateway:
-        return _settled(gateway, gateway.post_text(path, text, "application/toml"))
+        return gateway.result(gateway.post_text(path, text, "application/toml"), _PATIENCE)

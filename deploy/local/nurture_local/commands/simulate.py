@@ -55,12 +55,7 @@ def simulate(
     if failing:
         body["failing"] = failing
     with Gateway.at(data_dir) as gateway:
-        told = gateway.post("/admin/api/nurture/simulate", body)
-        if "status_url" in told:
-            report = gateway.settled(told["status_url"], _PATIENCE)
-            if report is None:
-                raise Failure("the controller does not answer; the question is stored", f"see {told['status_url']}")
-            told = report["result"]
+        told = gateway.result(gateway.post("/admin/api/nurture/simulate", body), _PATIENCE)
     if output == "json":
         write(json.dumps(told, indent=2, ensure_ascii=False))
     elif person:

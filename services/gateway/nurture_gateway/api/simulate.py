@@ -18,7 +18,6 @@ from nurture_gateway.api.nurture import Accepted, Context, Everybody, Override, 
 from nurture_gateway.api.sequences import LARGEST
 from nurture_gateway.commands import Draft, refusal, submit
 from nurture_gateway.problems import field_errors
-from nurture_gateway.room import Room
 from nurture_gateway.store import resolve
 
 
@@ -165,11 +164,6 @@ async def simulate(
     idempotency_key: IdempotencyKey = None,
 ) -> Response[Any]:
     """Walk a start through."""
-    return await simulated(request, room, data)
-
-
-async def simulated(request: Request[Any, Any, Any], room: Room, data: Simulate) -> Response[Any]:
-    """What `simulate` does, for pages as well. Raises Problem."""
     if (data.sequence_type is None) == (data.toml is None):
         raise field_errors([("sequence_type", "give exactly one of sequence_type and toml")])
     within_bounds(data.user_id, data.user_ids, data.segment, data.context)
