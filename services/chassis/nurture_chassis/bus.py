@@ -9,7 +9,7 @@ import nats.errors
 import structlog
 from fast_depends.msgspec.serializer import MsgSpecSerializer
 from faststream import AckPolicy
-from faststream.nats import JStream, NatsBroker, NatsMessage, PullSub
+from faststream.nats import JStream, NatsBroker, PullSub
 from nurture_contracts.base import Message
 from nurture_contracts.topology import BY_DURABLE, Consumer
 from prometheus_client import Counter
@@ -86,8 +86,8 @@ class Bus:
         self.durables.append(consumer)
         expect(durable)
 
-        async def page(body: Any, msg: NatsMessage) -> None:
-            await self.desk.set_aside(msg, durable)
+        # Nothing but the body: each further parameter would be resolved in a task group and a thread.
+        async def page(body: Any) -> None:
             await handler(body)
 
         page.__annotations__["body"] = consumer.message

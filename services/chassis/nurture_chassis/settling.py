@@ -71,8 +71,10 @@ class Desk:
         self._failing = {durable: until for durable, until in self._failing.items() if until > now}
         return [f"handler of {durable} is failing" for durable in sorted(self._failing)]
 
-    async def set_aside(self, msg: Any, durable: str) -> None:
+    async def _set_aside(self, msg: Any, durable: str) -> None:
         """Keep the items of a page that cannot be read; the others go on."""
+        # FastStream decodes a message once and hands the handler what was read here.
+        await msg.decode()
         for item in getattr(msg.raw_message, "bad_items", ()):
             await self._keep(msg, durable, item.payload, item.reason, item.index)
 
@@ -102,6 +104,7 @@ class Desk:
         try:
             try:
                 _check_schema(msg.headers.get(SCHEMA))
+                await self._set_aside(msg, durable)
                 await call_next(msg)
             except (Refused, *_UNREADABLE) as error:
                 work.fail("dead letter")

@@ -6,6 +6,7 @@ from nurture_chassis.settings import load
 from nurture_chassis.tokens import Tokens
 from nurture_contracts.events import CommandSettled
 
+from nurture_gateway.api.rates import Rates
 from nurture_gateway.api.routes import application
 from nurture_gateway.canary import LOOK, Canary
 from nurture_gateway.config import Config
@@ -31,6 +32,7 @@ def build(config: Config | None = None) -> Service:
         clock=service.clock,
         tokens=Tokens(config.secret_key.reveal()),
         live=Live(service.stopping),
+        rates=Rates(config),
         webhooks=Gate("webhooks", pages.webhooks),
         hits=Gate("hits", pages.hits),
         updates=Gate("updates", pages.updates),

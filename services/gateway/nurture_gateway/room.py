@@ -11,6 +11,7 @@ from nurture_chassis.outbox import Outbox
 from nurture_chassis.tokens import Tokens
 from nurture_contracts.events import Hit, WebhookReceived
 
+from nurture_gateway.api.rates import Rates
 from nurture_gateway.config import Config
 from nurture_gateway.dashboard.live import Live
 from nurture_gateway.inbound import Gate
@@ -57,6 +58,7 @@ class Room:
     links: Links
     sessions: Sessions
     live: Live
+    rates: Rates
     why_not_ready: Callable[[], list[str]] = field(default=list)
     waiters: Waiters = field(default_factory=Waiters)
     webhook_keys: list[bytes] = field(default_factory=list)

@@ -35,7 +35,6 @@ from nurture_gateway.api import (
     why,
 )
 from nurture_gateway.api.access import Keyring
-from nurture_gateway.api.rates import Rates
 from nurture_gateway.dashboard import pages
 from nurture_gateway.dashboard.access import Doorkeeper
 from nurture_gateway.errors import HANDLERS
@@ -51,11 +50,10 @@ Lists are paged by cursor."""
 
 def application(room: Room) -> Litestar:
     """The REST application; everything under /admin/api but the provider's webhook needs the key."""
-    rates = Rates(room.config)
-    keyring = Keyring(room.config, rates)
+    keyring = Keyring(room.config, room.rates)
     admin = Router(
         "/admin/api",
-        guards=[keyring.guard, rates.guard],
+        guards=[keyring.guard, room.rates.guard],
         security=[{"key": []}],
         route_handlers=[
             nurture.trigger, nurture.cancel, nurture.active, holds.pause, holds.resume, holds.list_holds,
@@ -86,14 +84,10 @@ def application(room: Room) -> Litestar:
     def the_keyring() -> Keyring:
         return keyring
 
-    def the_rates() -> Rates:
-        return rates
-
     dependencies: dict[str, Any] = {
         "room": Provide(the_room, sync_to_thread=False, use_cache=True),
         "door": Provide(the_door, sync_to_thread=False, use_cache=True),
         "keyring": Provide(the_keyring, sync_to_thread=False, use_cache=True),
-        "rates": Provide(the_rates, sync_to_thread=False, use_cache=True),
     }
     return Litestar(
         [

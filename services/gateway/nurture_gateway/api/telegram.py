@@ -12,7 +12,7 @@ from litestar.params import PathParameter
 from msgspec import Struct
 from nurture_chassis.outbox import Saying
 
-from nurture_gateway.api.access import TheRates, TheRoom
+from nurture_gateway.api.access import TheRoom
 from nurture_gateway.api.described import IdempotencyKey, made, problems, raw_body, refusals
 from nurture_gateway.api.nurture import person
 from nurture_gateway.idempotency import Answer, answer, once
@@ -91,14 +91,14 @@ async def pass_on_updates(request: Request[Any, Any, Any], room: TheRoom) -> Upd
     operation_class=raw_body("The update as sent", {"application/json": _UPDATE}),
     responses={200: made(dict[str, str], "Stored", {"status": "stored"}), **problems(413)},
 )
-async def take_update(request: Request[Any, Any, Any], room: TheRoom, rates: TheRates) -> Response[bytes]:
+async def take_update(request: Request[Any, Any, Any], room: TheRoom) -> Response[bytes]:
     """Check the secret, keep the update, answer once it is committed."""
     secret = room.config.telegram_webhook_secret.reveal()
     if not secret:
         raise Problem("telegram_secret_missing", "This gateway has no secret to know Telegram's webhooks by.")
     given = request.headers.get(SECRET_HEADER, "")
     if not hmac.compare_digest(_hashed(given), _hashed(secret)):
-        rates.forged(request)
+        room.rates.forged(request)
         raise Problem("bad_telegram_secret", "The secret token is missing or not the right one.")
     try:
         found = updates(await request.body())

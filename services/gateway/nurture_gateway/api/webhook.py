@@ -5,7 +5,7 @@ from typing import Any
 import structlog
 from litestar import Request, Response, post
 
-from nurture_gateway.api.access import TheRates, TheRoom
+from nurture_gateway.api.access import TheRoom
 from nurture_gateway.api.described import made, problems, raw_body
 from nurture_gateway.problems import Problem
 from nurture_gateway.webhooks import Forged, parse, verify
@@ -33,7 +33,7 @@ _EXAMPLE = {
     operation_class=raw_body("The event as sent", {"application/json": _EXAMPLE}),
     responses={200: made(dict[str, str], "Stored", {"status": "stored"}), **problems(413)},
 )
-async def take_webhook(request: Request[Any, Any, Any], room: TheRoom, rates: TheRates) -> Response[bytes]:
+async def take_webhook(request: Request[Any, Any, Any], room: TheRoom) -> Response[bytes]:
     """Verify, keep the ids, answer once they are committed."""
     if not room.webhook_keys:
         raise Problem("webhook_secret_missing", "This gateway has no secret to check a webhook's signature with.")
@@ -41,7 +41,7 @@ async def take_webhook(request: Request[Any, Any, Any], room: TheRoom, rates: Th
     try:
         webhook_id = verify(room.webhook_keys, request.headers, body, room.clock.real().timestamp())
     except Forged as error:
-        rates.forged(request)
+        room.rates.forged(request)
         raise Problem("bad_signature", f"{error}.") from None
     event = parse(webhook_id, body, room.clock.now())
     if event is None:

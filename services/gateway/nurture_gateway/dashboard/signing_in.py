@@ -9,7 +9,7 @@ from litestar.params import FromPath, QueryParameter
 from litestar.response import Redirect
 from nurture_chassis.database import UNREACHABLE
 
-from nurture_gateway.api.access import TheKeyring, TheRates, TheRoom
+from nurture_gateway.api.access import TheKeyring, TheRoom
 from nurture_gateway.api.holds import EVERYTHING, Hold, holds
 from nurture_gateway.api.home import health
 from nurture_gateway.dashboard.access import SIGN_IN, Doorkeeper, within
@@ -50,14 +50,14 @@ async def show_sign_in(
 
 @post(SIGN_IN, include_in_schema=False)
 async def sign_in(
-    request: Request[Any, Any, Any], room: TheRoom, door: TheDoorkeeper, keyring: TheKeyring, rates: TheRates
+    request: Request[Any, Any, Any], room: TheRoom, door: TheDoorkeeper, keyring: TheKeyring
 ) -> Response[Any]:
     """A session for whoever has the key."""
     await door.expected(request)
     form = await request.form()
     to = within(str(form.get("to", "")))
     if not keyring.fits(str(form.get("key", "")).strip()):
-        rates.sign_in(request)
+        room.rates.sign_in(request)
         return await _form(request, room, door, 401, to, "This is not the API key of this instance.")
     response = Redirect(to, status_code=303)
     door.let_in(response, await door.sessions.open())
@@ -66,14 +66,14 @@ async def sign_in(
 
 @get(SIGN_IN + "/{token:str}", include_in_schema=False)
 async def follow_link(
-    request: Request[Any, Any, Any], room: TheRoom, door: TheDoorkeeper, rates: TheRates, token: FromPath[str]
+    request: Request[Any, Any, Any], room: TheRoom, door: TheDoorkeeper, token: FromPath[str]
 ) -> Response[Any]:
     """A session for whoever comes first with a link of `nurture open`."""
     if "prefetch" in request.headers.get("sec-purpose", ""):
         raise Problem("unavailable", "This link is for opening, not for looking ahead.")
     session = await door.sessions.use_link(token)
     if session is None:
-        rates.sign_in(request)
+        room.rates.sign_in(request)
         wrong = "This link was used before or is too old. `nurture open` makes another."
         return await _form(request, room, door, 410, within(None), wrong)
     response = Redirect(within(None), status_code=303)
