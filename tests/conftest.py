@@ -19,7 +19,7 @@ structlog.configure(
     ]
 )
 
-pytest_plugins = ["tests.categories"]
+pytest_plugins = ["tests.backends", "tests.categories"]
 LONG = ("test_at_speed_1440",)
 SECOND = ("test_seed", "test_pages", "test_dashboard", "test_readme")
 """What shares the second of two instances, so that no worker has all of them to itself."""

@@ -1,6 +1,7 @@
 """The bus on a real server: messages come at once, also after a quiet time, and end as they should."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -9,7 +10,7 @@ from nurture_chassis import topology
 from nurture_chassis.outbox import Outbox
 from nurture_chassis.service import Service
 from nurture_chassis.settings import Secret, ServiceSettings
-from nurture_contracts.commands import SendTelegrams
+from nurture_contracts.commands import REPLAY, SendTelegrams
 from nurture_contracts.ids import uuid7
 
 from tests import servers
@@ -97,6 +98,85 @@ def test_a_handler_that_fails_is_asked_again_and_readiness_says_so(play: Callabl
         assert tries == 3
 
     play(scene, hear)
+
+
+async def letters(service: Service, wanted: int) -> list[Any]:
+    """The open dead letters, once there are so many."""
+    query = "select id, durable, reason from dead_letters where replayed_at is null order by at"
+    async with asyncio.timeout(20):
+        while len(found := await service.database.pool.fetch(query)) != wanted:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    return found
+
+
+async def replay(service: Service, ids: list[Any]) -> None:
+    async with service.outbox.transaction() as tx:
+        tx.say(REPLAY["telegram"](items=ids))
+
+
+def test_a_replayed_letter_comes_to_its_own_handler_and_to_nobody_else(
+    play: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nurture_chassis.settling.GIVE_UP", 1)
+    faults: list[Exception] = [KeyError("no such thing")]
+    heard: asyncio.Queue[SendTelegrams] = asyncio.Queue()
+
+    async def hear(page: SendTelegrams) -> None:
+        if faults:
+            raise faults[0]
+        heard.put_nowait(page)
+
+    async def scene(service: Service) -> None:
+        page = SendTelegrams(page_id=uuid7(), items=[uuid7()])
+        async with service.outbox.transaction() as tx:
+            tx.say(page)
+        (letter,) = await letters(service, 1)
+        said = await service.bus.jetstream.stream_info("COMMANDS")
+        faults[0] = LookupError("still none")
+        await replay(service, [letter["id"]])
+        async with asyncio.timeout(20):
+            while (await letters(service, 1))[0]["reason"] == letter["reason"]:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        assert (await letters(service, 1))[0]["reason"] == "tried again at a replay: LookupError"
+        faults.clear()
+        await replay(service, [letter["id"]])
+        assert (await asyncio.wait_for(heard.get(), 20)) == page
+        await letters(service, 0)
+        await replay(service, [letter["id"]])  # once is enough
+        async with asyncio.timeout(20):
+            while (await service.bus.jetstream.consumer_info("COMMANDS", "telegram-replay")).ack_floor.consumer_seq < 3:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        assert heard.empty()
+        now = await service.bus.jetstream.stream_info("COMMANDS")
+        assert now.state.messages - said.state.messages == 3, "only the three replays went over the bus"
+
+    play(scene, hear)
+
+
+def test_of_a_letter_that_is_readable_in_part_the_good_items_are_taken_and_it_stays_open(
+    play: Callable[..., None],
+) -> None:
+    heard: asyncio.Queue[SendTelegrams] = asyncio.Queue()
+
+    async def scene(service: Service) -> None:
+        good = uuid7()
+        page = {"page_id": str(uuid7()), "items": [str(good), "no id"]}
+        id = uuid7()
+        for durable in ("telegram-send", "telegram-gone"):
+            await service.database.execute(
+                "dead_letter_keep", id, durable, SendTelegrams.subject, json.dumps(page).encode(), {}, "some reason"
+            )
+            await replay(service, [id])
+            if durable == "telegram-send":
+                assert (await asyncio.wait_for(heard.get(), 20)).items == [good]
+            async with asyncio.timeout(20):
+                while (await letters(service, 1))[0]["reason"] == "some reason":  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+            reason = (await letters(service, 1))[0]["reason"]
+            assert reason.startswith("1 of 2 items: ") if durable == "telegram-send" else "telegram-gone" in reason
+            await service.database.pool.execute("delete from dead_letters")
+
+    play(scene, heard.put)
 
 
 def test_what_a_writer_could_not_publish_is_swept_by_the_relay(play: Callable[..., None]) -> None:

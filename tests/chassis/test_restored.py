@@ -150,7 +150,7 @@ def test_an_older_copy_beside_the_newer_bus_holds_back_until_confirmed(play) -> 
 
 
 def test_what_another_room_said_again_is_known(play) -> None:
-    """A dead letter is replayed from the outbox of the room that had refused it."""
+    """A test mail's command is the gateway's, a sequence's the controller's; earlier versions replayed from anywhere."""
 
     async def scene(ground: Ground, url: str) -> None:
         async with ground.service(url) as room:

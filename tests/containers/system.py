@@ -50,7 +50,7 @@ def remove(client: docker.DockerClient, label: str) -> None:
 
 
 class ContainerSystem(System):
-    """`containers` by service. The database is published on this machine's loopback for `rows`."""
+    """`containers` by service. Database and bus are published on this machine's loopback."""
 
     def __init__(self, folder: Path, client: docker.DockerClient) -> None:
         # The image that would remove what a killed test leaves cannot be had everywhere; our label says what is ours.
@@ -61,9 +61,17 @@ class ContainerSystem(System):
         ports = {name: str(free_port()) for name in ("GATEWAY_PORT", "SANDBOX_PORT")}
         self.told = compose_env.make({}, {**ports, "RESEND_RATE_LIMIT": "2"})
         self.definition = definition.services(self.told)
-        self._database_port = free_port()
-        self.definition["postgres"]["ports"] = [f"127.0.0.1:{self._database_port}:5432"]
-        where = {name: self.told[name] for name in ("NURTURE_URL", "NURTURE_API_KEY")}
+        # As an operator who published them would reach them.
+        database, bus = free_port(), free_port()
+        self.definition["postgres"]["ports"] = [f"127.0.0.1:{database}:5432"]
+        self.definition["nats"]["ports"] = [f"127.0.0.1:{bus}:4222"]
+        where = {
+            **{name: self.told[name] for name in ("NURTURE_URL", "NURTURE_API_KEY", "SECRET_KEY")},
+            "DATABASE_URL": f"postgresql://nurture_admin:{self.told['POSTGRES_PASSWORD']}@127.0.0.1:{database}/nurture",
+            "NATS_URL": f"nats://operator:{self.told['NATS_OPERATOR_PASSWORD']}@127.0.0.1:{bus}",
+            # In the sandbox this is where its ledger is, for `verify`.
+            "RESEND_API_URL": self.told["NURTURE_SANDBOX_URL"],
+        }
         super().__init__(folder / "none", env=where)
         self.containers: dict[str, DockerContainer] = {}
         self.network = Network(docker_network_kw={"labels": self._labels})
@@ -84,9 +92,7 @@ class ContainerSystem(System):
         for name in ROOMS:
             self._start(name)
         self.well("sandbox", *ROOMS)
-        self.database = (
-            f"postgresql://nurture_admin:{self.told['POSTGRES_PASSWORD']}@127.0.0.1:{self._database_port}/nurture"
-        )
+        self.database = self.env["DATABASE_URL"]
         key = {"Authorization": f"Bearer {self.told['ADMIN_API_KEY']}"}
         self.api = httpx.Client(base_url=self.told["NURTURE_URL"], headers=key, timeout=30)
         self.inbox = httpx.Client(base_url=self.told["NURTURE_SANDBOX_URL"], timeout=30)
@@ -137,6 +143,23 @@ class ContainerSystem(System):
     def logs(self, name: str) -> str:
         return self.containers[name].get_wrapped_container().logs().decode(errors="replace")
 
+    def status(self) -> dict[str, Any]:
+        """Where it is, in the words of `nurture status -o json`."""
+        return {
+            "gateway": self.told["NURTURE_URL"],
+            "api_key": self.told["NURTURE_API_KEY"],
+            "sandbox": self.told["NURTURE_SANDBOX_URL"],
+            "database": self.env["DATABASE_URL"],
+            "nats": self.env["NATS_URL"],
+        }
+
+    def service(self, action: str, name: str) -> None:
+        """`stop` or `start`."""
+        if action == "stop":
+            assert self.end(name)[0] == 0, self.logs(name)
+        else:
+            self.begin(name)
+
     def kill(self, service: str) -> int:
         """kill -9 of its first process. Returns that process's pid on this machine."""
         pid = self.container(service).attrs["State"]["Pid"]
@@ -181,3 +204,12 @@ def running(folder: Path) -> Iterator[ContainerSystem]:
             (folder / f"{name}.log").write_text(system.logs(name))
         system.down()
         client.close()
+
+
+@contextlib.contextmanager
+def well_spoken(folder: Path) -> Iterator[ContainerSystem]:
+    """The same, and at its end no service may have asked the bus for what its user may not."""
+    with running(folder) as system:
+        yield system
+        refusals = [line for line in system.logs("nats").splitlines() if "Violation" in line]
+        assert not refusals, "services asked the bus for what their users may not"

@@ -65,13 +65,15 @@ def reasons() -> set[str]:
     for file in (ROOT / "services").rglob("*.py"):
         tree = ast.parse(file.read_text())
         names = {name.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for name in node.names}
-        ours = file.name == "settling.py" or ("nurture_chassis.bus" in file.read_text() and "Refused" in names)
+        ours = file.name in ("settling.py", "bus.py") or ("nurture_chassis.bus" in file.read_text() and "Refused" in names)
         for node in ast.walk(tree):
             if isinstance(node, ast.Raise) and ours and node.exc and ast.unparse(node.exc).startswith("Refused("):
                 found |= set(texts(node))
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("_bury", "dead_letter_keep")):
                 found |= set(texts(node))
             if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "reason" and file.name == "outbox.py":
+                found |= set(texts(node))
+            if isinstance(node, ast.Return) and file.name == "letters.py":
                 found |= set(texts(node))
     return found
 

@@ -2,6 +2,7 @@
 
 import json
 import socket
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 
@@ -9,12 +10,17 @@ class Bare:
     """The NATS protocol as text over a socket, as any client in any language would speak it."""
 
     def __init__(self, url: str) -> None:
-        host, port = url.removeprefix("nats://").split("@")[-1].split(":")
-        self._socket = socket.create_connection((host, int(port)), timeout=20)
+        who = urlsplit(url)
+        self._socket = socket.create_connection((who.hostname, who.port), timeout=20)
         self._file = self._socket.makefile("rb")
         self._asked = 0
         assert self._file.readline().startswith(b"INFO ")
-        self.send('CONNECT {"verbose":false,"headers":true,"no_responders":true}')
+        self.send(
+            "CONNECT "
+            + json.dumps(
+                {"verbose": False, "headers": True, "no_responders": True, "user": who.username, "pass": who.password}
+            )
+        )
 
     def send(self, line: str, payload: bytes | None = None) -> None:
         self._socket.sendall(line.encode() + b"\r\n" + (payload + b"\r\n" if payload is not None else b""))

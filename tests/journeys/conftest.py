@@ -1,4 +1,4 @@
-"""One system for the journeys that leave no trace on each other; those that break things start their own."""
+"""The journeys that leave no trace on each other share the `system` of tests/backends.py; those that break things start their own."""
 
 import shutil
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from nurture_local.instance import DataDir
 
-from tests.journeys.system import USED, System, running
+from tests.journeys.system import USED
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -18,13 +18,6 @@ def _nothing_stays() -> Iterator[None]:
         home = DataDir(data_dir).state().postgres_home
         if home and not Path(home).is_relative_to(data_dir):
             shutil.rmtree(home, ignore_errors=True)
-
-
-@pytest.fixture(scope="session")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """A quiet instance, shared by a worker's tests: each makes its own people and looks only at them."""
-    with running(tmp_path_factory.mktemp("shared") / "data") as system:
-        yield system
 
 
 @pytest.fixture

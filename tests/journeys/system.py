@@ -68,10 +68,15 @@ class System:
         self.api: httpx.Client = httpx.Client()
         self.inbox: httpx.Client = httpx.Client()
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a command sees that is typed beside this instance."""
+        return {**self.env, "NURTURE_DATA_DIR": str(self.data_dir)}
+
     def cli(self, *args: str, check: bool = True, timeout: float = 90, **more: Any) -> subprocess.CompletedProcess[str]:
         """Run `nurture …` against this instance."""
         done = subprocess.run(
-            [NURTURE, *args], env={**self.env, "NURTURE_DATA_DIR": str(self.data_dir)}, text=True, capture_output=True,
+            [NURTURE, *args], env=self.environment, text=True, capture_output=True,
             timeout=timeout, cwd=self.data_dir.parent, **more,
         )  # fmt: skip
         assert not check or done.returncode == 0, (

@@ -54,7 +54,7 @@ def run(script: str, system: System, folder: Path, programs: Path | None = None)
     path = os.pathsep.join([*([str(programs)] if programs else []), system.env["PATH"]])
     return subprocess.run(
         ["bash", "-ec", script.replace(".venv/bin/nurture", NURTURE)], cwd=folder, text=True, capture_output=True, timeout=100,
-        env={**system.env, "NURTURE_DATA_DIR": str(system.data_dir), "PATH": path}, check=False,
+        env={**system.environment, "PATH": path}, check=False,
     )  # fmt: skip
 
 

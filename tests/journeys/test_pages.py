@@ -27,7 +27,6 @@ def test_the_pages_commands_work_as_written(page: Path, system: System, tmp_path
     for name, content in re.findall(r"Save this as `([\w.]+)`:\n\n```toml\n(.*?)```", text, re.DOTALL):
         (tmp_path / name).write_text(content)
     (tmp_path / "docs").symlink_to(ROOT / "docs")
-    environment = {**system.env, "NURTURE_DATA_DIR": str(system.data_dir)}
     lines = [
         line.strip() for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL) for line in block.splitlines()
     ]
@@ -35,7 +34,7 @@ def test_the_pages_commands_work_as_written(page: Path, system: System, tmp_path
         if line.startswith(SHOWN_ELSEWHERE):
             continue
         done = subprocess.run(
-            ["bash", "-ec", line.replace(".venv/bin/nurture", NURTURE)], env=environment, cwd=tmp_path, text=True,
+            ["bash", "-ec", line.replace(".venv/bin/nurture", NURTURE)], env=system.environment, cwd=tmp_path, text=True,
             capture_output=True, timeout=120,
         )  # fmt: skip
         assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"

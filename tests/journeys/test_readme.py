@@ -21,11 +21,10 @@ def test_the_make_commands_exist() -> None:
 
 
 def test_the_walk_works_as_written(system: System, tmp_path: Path) -> None:
-    environment = {**system.env, "NURTURE_DATA_DIR": str(system.data_dir)}
     for line in WALK:
         command = line.replace(".venv/bin/nurture", NURTURE)
         done = subprocess.run(
-            ["bash", "-ec", command], env=environment, cwd=tmp_path, text=True, capture_output=True, timeout=120
+            ["bash", "-ec", command], env=system.environment, cwd=tmp_path, text=True, capture_output=True, timeout=120
         )
         assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
     assert len((tmp_path / "people.csv").read_text().splitlines()) == 1001

@@ -14,7 +14,7 @@ from nurture_contracts.base import Message
 from nurture_contracts.topology import BY_DURABLE, Consumer
 from prometheus_client import Counter
 
-from nurture_chassis.codec import PageCodec
+from nurture_chassis.codec import BadItem, PageCodec
 from nurture_chassis.database import Database
 from nurture_chassis.guard import PING, Pull, let_go, notice_silence
 from nurture_chassis.settling import Desk, Refused, expect
@@ -46,6 +46,7 @@ class Bus:
         self.service = service
         self.desk = Desk(database)
         self._streams: dict[str, JStream] = {}
+        self._handlers: dict[str, tuple[PageCodec, Handler[Any]]] = {}
         self._pulls: list[Pull] = []
         self._closing = False
         self.durables: list[Consumer] = []
@@ -86,6 +87,9 @@ class Bus:
         self.durables.append(consumer)
         expect(durable)
 
+        codec = PageCodec(consumer.message)
+        self._handlers[durable] = codec, handler
+
         # Nothing but the body: each further parameter would be resolved in a task group and a thread.
         async def page(body: Any) -> None:
             await handler(body)
@@ -98,9 +102,22 @@ class Bus:
             stream=self._stream(consumer.stream),
             durable=durable,
             pull_sub=PullSub(batch_size=PAGES_IN_FLIGHT, timeout=PULL_SECONDS),
-            codec=cast(Any, PageCodec(consumer.message)),
+            codec=cast(Any, codec),
             title=durable,
         )(page)
+
+    async def take(self, durable: str, payload: bytes) -> tuple[int, list[BadItem]]:
+        """Handle a message that did not come by the bus. Returns how many of its items were handled (a message that is no
+        page: 1), and those that cannot be read. Raises Refused, msgspec.MsgspecError, and
+        what the handler raises."""
+        if durable not in self._handlers:
+            raise Refused(f"this version has no {durable}")
+        codec, handler = self._handlers[durable]
+        message, bad = codec.read(payload)
+        items = len(getattr(message, "items", (message,)))
+        if items or not bad:
+            await handler(message)
+        return items, bad
 
     def overhear(self, message: type[M], handler: Handler[M]) -> None:
         """Hear a message on every replica, as it passes: no durability, no ack."""

@@ -273,9 +273,9 @@ class Outbox:
         log.error("outbox.dead_letter", subject=letter.subject, reason=reason)
 
     async def replay(self, ids: list[UUID]) -> int:
-        """Put dead letters on the bus again, each as a new message. Returns how many there were."""
+        """Say again what the bus would not take, each as a new message. Returns how many there were."""
         async with self.database.transaction() as tx:
-            rows = await tx.fetch("dead_letters_replay", ids)
+            rows = await tx.fetch("dead_letters_say", ids)
             letters = [Letter(uuid7(), row["subject"], row["payload"], row["headers"]) for row in rows]
             if letters:
                 await tx.execute("outbox_add", *_columns(letters))

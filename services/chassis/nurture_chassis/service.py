@@ -20,6 +20,7 @@ from nurture_chassis.bus import Bus
 from nurture_chassis.clock import Clock
 from nurture_chassis.database import UNREACHABLE, Database
 from nurture_chassis.health import Asgi, Front, Page, Reply, as_json, asyncapi_document, metrics
+from nurture_chassis.letters import Letters
 from nurture_chassis.outbox import Outbox
 from nurture_chassis.queries import Queries
 from nurture_chassis.settings import ServiceSettings, SettingsError
@@ -61,6 +62,7 @@ class Service:
         self._asking: asyncio.Task[bool] | None = None
         self.stopping = asyncio.Event()
         """Set by SIGTERM: answers that have no end should come to one now."""
+        self.letters = Letters(self.database, self.bus, self.outbox)
         self.bus.hear(f"{room}-replay", self._replay)
         self.tick("outbox-mark", self.outbox.mark, every=0.25)
         self.bus.on_reconnect.append(self.tick("outbox-relay", self.outbox.relay, every=5.0).wake)
@@ -78,8 +80,8 @@ class Service:
         return ticker
 
     async def _replay(self, letters: ReplayDeadLetters) -> None:
-        """Put this room's dead letters on the bus again; one that was replayed is left alone."""
-        await self.outbox.replay(letters.items)
+        """Hand this room's dead letters to their handlers again; one that was replayed is left alone."""
+        await self.letters.replay(letters.items)
 
     async def _rotate(self) -> None:
         await self.database.fetchval("outbox_rotate", timeout=60)

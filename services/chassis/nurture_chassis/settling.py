@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import asyncpg
@@ -31,8 +32,8 @@ SCHEMA = "Nurture-Schema"
 GIVE_UP = 12
 """Deliveries after which an error that cannot pass by itself makes a dead letter: about four minutes."""
 GRACE = 15.0
-_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError)
-_LASTING = (
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError)
+LASTING = (
     asyncpg.DataError,
     asyncpg.IntegrityConstraintViolationError,
     ArithmeticError,
@@ -103,14 +104,14 @@ class Desk:
         """Whether it is done."""
         try:
             try:
-                _check_schema(msg.headers.get(SCHEMA))
+                check_schema(msg.headers)
                 await self._set_aside(msg, durable)
                 await call_next(msg)
-            except (Refused, *_UNREADABLE) as error:
+            except (Refused, *UNREADABLE) as error:
                 work.fail("dead letter")
                 await self._bury(msg, durable, str(error))
                 return False
-            except _LASTING as error:
+            except LASTING as error:
                 if (msg.raw_message.metadata.num_delivered or 1) < GIVE_UP:
                     raise
                 log.exception("bus.given_up", durable=durable)
@@ -180,8 +181,9 @@ class Desk:
         return Settling
 
 
-def _check_schema(version: str | None) -> None:
+def check_schema(headers: Mapping[str, str]) -> None:
     """A reader must not guess at a newer schema; a client that sends none speaks the present one. Raises Refused."""
+    version = headers.get(SCHEMA)
     if version is None:
         return
     if not version.isdecimal():

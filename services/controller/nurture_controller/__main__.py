@@ -1,7 +1,5 @@
 """`python -m nurture_controller`."""
 
-from nurture_chassis.service import run
+from nurture_chassis.process import main
 
-from nurture_controller.app import build
-
-run(build)
+main("nurture_controller.app")

@@ -53,9 +53,21 @@ select rotate_outbox()
 insert into dead_letters (id, durable, subject, payload, headers, reason)
 values ($1, $2, $3, $4, $5, $6) on conflict (id) do nothing
 
--- name: dead_letters_replay
--- Replay puts the letter on the bus again through the outbox; folds and inboxes make that safe.
-update dead_letters set replayed_at = now() where replayed_at is null and id = any($1::uuid[]) returning id, subject, payload, headers
+-- name: dead_letters_say
+-- What this room could not say goes through its outbox again.
+update dead_letters set replayed_at = now() where replayed_at is null and durable = 'outbox' and id = any($1::uuid[])
+returning id, subject, payload, headers
+
+-- name: dead_letters_open
+-- What this room could not take, oldest first.
+select id, durable, subject, payload, headers from dead_letters
+where replayed_at is null and durable <> 'outbox' and id = any($1::uuid[]) order by at, id
+
+-- name: dead_letter_done
+update dead_letters set replayed_at = now() where id = $1 and replayed_at is null
+
+-- name: dead_letter_stays
+update dead_letters set reason = $2 where id = $1 and replayed_at is null
 
 -- name: pace_reserve
 -- $3 slots in a row for all replicas: no burst, database clock, $4 intervals apart, the first not before $5 seconds from now.
@@ -106,7 +118,7 @@ delete from leases where name = $1 and holder = $2
 select exists(select from outbox where id = $1)
 
 -- name: said
--- Whether a message on the bus has its row, in whichever room: a replayed letter is said by the room that had refused it.
+-- Whether a message on the bus has its row, in whichever room: some commands are said by two.
 select exists(select from {publish}.said_messages where id = $1)
 
 -- name: installation_since

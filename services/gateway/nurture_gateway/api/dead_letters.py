@@ -39,7 +39,7 @@ class DeadLetterPage(Struct):
 
 
 class Replayed(Struct):
-    """The letter is on its way back to its subject."""
+    """The letter is on its way back to its handler."""
 
     id: UUID
     room: str
@@ -73,7 +73,8 @@ async def list_dead_letters(
 async def replay_dead_letter(
     request: Request[Any, Any, Any], room: TheRoom, letter_id: FromPath[UUID], idempotency_key: IdempotencyKey = None
 ) -> Response[Any]:
-    """Put the letter on the bus again. Handlers recognise what they did before, so a replay never does it twice."""
+    """Hand the letter to its handler again, which recognises what it did before: a replay never does it twice. A letter that is
+    refused once more stays open, with the new reason."""
 
     async def effect(tx: Saying) -> Answer:
         service = await tx.fetchval("dead_letter_room", letter_id)
