@@ -15,12 +15,13 @@ class Sandbox:
     """The process and a client for its ledger."""
 
     def __init__(self, data: Path) -> None:
-        port = free_port()
+        port, self.smtp_port = free_port(), free_port()
         self.url = f"http://127.0.0.1:{port}"
         environment = {
             "PATH": os.environ["PATH"],
             "SANDBOX_DATA": str(data),
             "SANDBOX_PORT": str(port),
+            "SANDBOX_SMTP_PORT": str(self.smtp_port),
             "SANDBOX_RATE_LIMIT": "1000",
         }
         self.process = subprocess.Popen(
@@ -43,6 +44,10 @@ class Sandbox:
 
     def messages(self) -> list[dict[str, Any]]:
         return self.client.get("/api/messages", params={"channel": "email", "limit": 1000}).raise_for_status().json()
+
+    def calls(self) -> list[dict[str, Any]]:
+        """Calls that did not simply work."""
+        return self.client.get("/api/calls", params={"channel": "email"}).raise_for_status().json()
 
     def stop(self) -> None:
         self.client.close()

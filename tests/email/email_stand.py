@@ -1,6 +1,7 @@
 """The email room on real PostgreSQL with a scripted provider; the test plays the gateway's and the controller's rows."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ from uuid import UUID
 
 import asyncpg
 import msgspec
+from msgspec.structs import replace
 from nurture_chassis.clock import Clock
 from nurture_chassis.database import Database
 from nurture_chassis.outbox import Outbox
@@ -28,6 +30,8 @@ from nurture_email.resend import Reply, encode
 from nurture_email.sender import Provider, Sender
 from nurture_email.store import Store
 from nurture_email.verdicts import Answer, MemberVerdict, Verdict, read
+from nurture_email.volley_store import VolleyStore
+from nurture_email.volleys import Volleys
 from nurture_local import cluster_home, postgres
 from nurture_local.addresses import for_role, role_password
 from nurture_local.migrate import migrate
@@ -132,27 +136,56 @@ class _SilentBus:
         return None
 
 
+class Takes:
+    """A relay: takes one mail a call and knows no keys. What a test puts in `next` happens to the following calls in turn."""
+
+    def __init__(self) -> None:
+        self.delivered: list[str] = []
+        self.called: list[str] = []
+        self.times: list[float] = []
+        self.next: list[Callable[[Takes, Mail], Awaitable[Reply]]] = []
+        self._heard = asyncio.Event()
+
+    async def until(self, calls: int) -> None:
+        """So many calls have begun."""
+        async with asyncio.timeout(20):
+            while len(self.called) < calls:
+                self._heard.clear()
+                await self._heard.wait()
+
+    async def send(self, key: str, mails: Sequence[Mail]) -> Reply:
+        (mail,) = mails
+        self.called.append(mail.to)
+        self.times.append(time.monotonic())
+        self._heard.set()
+        return await self.next.pop(0)(self, mail) if self.next else self.take(mail)
+
+    def take(self, mail: Mail) -> Reply:
+        self.delivered.append(mail.to)
+        member = MemberVerdict(kind="accepted", provider_id=f"{mail.delivery_id}@acme.test")
+        return Reply(Verdict(kind="accepted", members=[member]))
+
+
 class Room:
     """One replica of the room, ticked by hand."""
 
     def __init__(self, database: Database, provider: Provider, settings: RenderSettings, **options: Any) -> None:
         self.database = database
         self.outbox = Outbox(database, _SilentBus())  # type: ignore[arg-type]
-        self.store = Store(database, self.outbox, "resend")
         self.provider = provider
         self.woken = 0
+        rate = options.pop("rate", 10_000.0)
+        common = {"concurrency": options.pop("concurrency", 4), "limits": Limits(max_attempts=3), **options}
+        renderer = Renderer(Tokens(SECRET_KEY), link_id)
+        if settings.provider == "smtp":
+            self.store = VolleyStore(database, self.outbox, "smtp")
+            pace = Pace(database, "smtp", rate)
+            self.sender = Volleys(self.store, pace, provider, renderer, Clock(), settings, rate=rate, **common)
+        else:
+            self.store = Store(database, self.outbox, "resend")
+            pace = Pace(database, "resend", rate)
+            self.sender = Sender(self.store, pace, provider, renderer, Clock(), settings, **common)
         self.handlers = Handlers(self.store, self.outbox, self._wake)
-        self.sender = Sender(
-            self.store,
-            Pace(database, "resend", options.pop("rate", 10_000.0)),
-            provider,
-            Renderer(Tokens(SECRET_KEY), link_id),
-            Clock(),
-            settings,
-            concurrency=options.pop("concurrency", 4),
-            limits=Limits(max_attempts=3),
-            **options,
-        )
 
     def _wake(self) -> None:
         self.woken += 1
@@ -211,6 +244,10 @@ class Stand:
         await database.open()
         self._databases.append(database)
         return Room(database, provider or Accepts(), settings, **options)
+
+    async def relay_room(self, provider: Provider | None = None, **options: Any) -> Room:
+        """A replica that sends over SMTP."""
+        return await self.room(provider or Takes(), replace(SETTINGS, provider="smtp"), **options)
 
     async def deliveries(self, count: int, body: str = "Hello {n}, see [this](https://x.test/{n}).") -> list[UUID]:
         """Planned deliveries to as many reachable people, `p0@x.test` and on."""

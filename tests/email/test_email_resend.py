@@ -17,6 +17,7 @@ Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 def mail(number: int = 1) -> Mail:
     return Mail(
+        delivery_id=UUID(int=number),
         sender="Acme <a@acme.test>", to=f"p{number}@x.test", subject="Hi", html="<p>Hi</p>", text="Hi",
         headers={"List-Id": "<x.acme.test>"}, tags=[Tag("delivery_id", str(UUID(int=number)))], links={},
     )  # fmt: skip

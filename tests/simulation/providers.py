@@ -33,8 +33,8 @@ class MailRenderer:
     def render(self, message: OutboundMail, settings: RenderSettings) -> Mail:
         words = f"{message.delivery_id} {message.body}"
         return Mail(
-            sender=settings.sender, to=message.address, subject=message.subject, html=words, text=words, headers={}, tags=[],
-            links={},
+            delivery_id=message.delivery_id, sender=settings.sender, to=message.address, subject=message.subject, html=words,
+            text=words, headers={}, tags=[], links={},
         )  # fmt: skip
 
 

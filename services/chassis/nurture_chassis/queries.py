@@ -21,7 +21,11 @@ class Queries:
         if len(set(names)) != len(names):
             raise ValueError("a query name stands twice")
         blocks = {name: body.strip().rstrip(";") for name, body in zip(names, bodies, strict=True)}
-        self._blocks = {name: _USE.sub(lambda used: blocks[used[1]], body) for name, body in blocks.items()}
+
+        def whole(body: str) -> str:
+            return _USE.sub(lambda used: whole(blocks[used[1]]), body)
+
+        self._blocks = {name: whole(body) for name, body in blocks.items()}
 
     @classmethod
     def of(cls, package: str, publish_schema: str) -> "Queries":

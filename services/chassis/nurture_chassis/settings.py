@@ -51,6 +51,8 @@ class ServiceSettings(msgspec.Struct, kw_only=True, frozen=True):
     """Connections that one service process may hold."""
     nurture_clock: str = ""
     """Business time that runs faster, as `nurture up --speed` writes it; empty is the time of now."""
+    email_provider: Literal["resend", "smtp"] = "resend"
+    """Who emails are given to: Resend, or a relay over SMTP."""
     nurture_sandbox: bool = False
     """Providers are the sandbox; pages and status lines say so."""
     nurture_http_host: str = "127.0.0.1"
@@ -67,7 +69,15 @@ class ServiceSettings(msgspec.Struct, kw_only=True, frozen=True):
     @property
     def mode(self) -> str:
         """What every page and status line says about email."""
-        return "sandbox" if self.nurture_sandbox else "LIVE (Resend)"
+        return email_mode(self.email_provider, live=not self.nurture_sandbox)
+
+
+def email_mode(provider: str, *, live: bool) -> str:
+    """What is said about email everywhere: whether it is real, and who it is given to."""
+    name = {"resend": "Resend", "smtp": "SMTP"}[provider]
+    if live:
+        return f"LIVE ({name})"
+    return "sandbox" if provider == "resend" else f"sandbox ({name})"
 
 
 T = TypeVar("T", bound=msgspec.Struct)

@@ -6,15 +6,16 @@ from nurture_chassis.service import Service
 from nurture_chassis.settings import load
 from nurture_chassis.tokens import Tokens, link_id
 
+from nurture_email import resend, smtp
 from nurture_email.attempts import Limits
+from nurture_email.calls import METER
 from nurture_email.config import Config
 from nurture_email.handlers import Handlers
 from nurture_email.rendering import LAYOUT_VERSION, TEMPLATES, Renderer, RenderSettings, load_layout
-from nurture_email.resend import Resend
-from nurture_email.sender import METER, Sender
+from nurture_email.sender import Sender
 from nurture_email.store import Store
-
-ACCOUNT = "resend"
+from nurture_email.volley_store import VolleyStore
+from nurture_email.volleys import Volleys
 
 
 def build() -> Service:
@@ -23,29 +24,68 @@ def build() -> Service:
     service = Service("email", config)
     for template in TEMPLATES:
         load_layout(template, LAYOUT_VERSION)
-    store = Store(service.database, service.outbox, ACCOUNT)
-    provider = Resend(config.resend_api_key, config.resend_api_url, concurrency=config.email_concurrency)
-    pace = Pace(service.database, ACCOUNT, config.resend_rate_limit)
-    sender = Sender(
-        store,
-        pace,
-        provider,
-        Renderer(Tokens(config.secret_key.reveal()), link_id),
-        service.clock,
-        RenderSettings(sender=config.from_email, public_url=config.public_url, postal_address=config.postal_address),
-        concurrency=config.email_concurrency,
-        limits=Limits(max_attempts=config.email_max_attempts),
-    )
+    store, sender = _over_smtp(service, config) if config.email_provider == "smtp" else _over_resend(service, config)
     guard = RestoreGuard(service.database, service.outbox, service.bus)
     service.held.append(guard.held)
-    # Whoever starts us may have brought the account in order: one call tells.
-    service.before_hearing += [guard.look, pace.unpark]
+    # Whoever starts us may have brought an account in order, or changed to the other: one call tells.
+    service.before_hearing += [guard.look, *(_pace(service, name, 1.0).unpark for name in ("resend", "smtp"))]
     sender.wake = service.tick("email-sender", guard.before(sender.tick), every=1.0).wake
-    service.measures.asks.append(lambda: METER.measure(service.database, ACCOUNT))
+    service.measures.asks.append(lambda: METER.measure(service.database, config.email_provider))
     service.tick("email-prune", store.prune, every=3600.0)
     handlers = Handlers(store, service.outbox, sender.wake)
     service.bus.hear("email-send", handlers.send)
     service.bus.hear("email-webhooks", handlers.webhooks)
     service.bus.hear("email-tracking", handlers.tracking)
-    service.on_stop += [sender.finish, provider.close]
     return service
+
+
+def _over_resend(service: Service, config: Config) -> tuple[Store, Sender]:
+    store = Store(service.database, service.outbox, resend.ACCOUNT.name)
+    provider = resend.Resend(config.resend_api_key, config.resend_api_url, concurrency=config.email_concurrency)
+    sender = Sender(
+        store,
+        _pace(service, resend.ACCOUNT.name, config.resend_rate_limit),
+        provider,
+        _renderer(config),
+        service.clock,
+        _settings(config),
+        concurrency=config.email_concurrency,
+        limits=Limits(max_attempts=config.email_max_attempts),
+    )
+    service.on_stop += [sender.finish, provider.close]
+    return store, sender
+
+
+def _over_smtp(service: Service, config: Config) -> tuple[VolleyStore, Volleys]:
+    store = VolleyStore(service.database, service.outbox, smtp.ACCOUNT.name)
+    provider = smtp.Smtp(config.relay)
+    sender = Volleys(
+        store,
+        _pace(service, smtp.ACCOUNT.name, config.smtp_rate_limit),
+        provider,
+        _renderer(config),
+        service.clock,
+        _settings(config),
+        concurrency=config.email_concurrency,
+        rate=config.smtp_rate_limit,
+        limits=Limits(max_attempts=config.email_max_attempts),
+    )
+    service.on_stop += [sender.finish, provider.close]
+    return store, sender
+
+
+def _pace(service: Service, account: str, per_second: float) -> Pace:
+    return Pace(service.database, account, per_second)
+
+
+def _renderer(config: Config) -> Renderer:
+    return Renderer(Tokens(config.secret_key.reveal()), link_id)
+
+
+def _settings(config: Config) -> RenderSettings:
+    return RenderSettings(
+        sender=config.from_email,
+        public_url=config.public_url,
+        postal_address=config.postal_address,
+        provider=config.email_provider,
+    )

@@ -1,7 +1,8 @@
 """Who is tried, what an attempt's end leads to, and when the next one is due. Pure: `now` comes in, values go out.
 
 The rule behind all of it: once a request may have arrived, only that request, or a smaller one, is ever sent again, and only
-under the same key. A new key is for members that no earlier request can have reached.
+under the same key. A new key is for members that no earlier request can have reached. Where the provider knows no key
+(SMTP), what may have arrived is never sent again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,15 +23,19 @@ BACKOFF_BASE = 2.0
 BACKOFF_CAP = 300.0
 CONCURRENT_WAIT = 3.0
 WITHHELD = "withheld_after_attempt"
+WORKER_LOST = "worker_lost"
+PROVIDER_CHANGED = "provider_changed"
 
 
 class Result(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How it ended for one member. `late`: it fell out after an attempt that may have arrived, so nobody knows yet."""
+    """How it ended for one member. `late`: it fell out after an attempt that may have arrived, so nobody knows yet.
+    `dead`: it was refused because there is no such address."""
 
     outcome: Outcome
     reason: str | None = None
     provider_id: str | None = None
     late: bool = False
+    dead: bool = False
 
 
 class Claim(Struct, frozen=True, kw_only=True):
@@ -113,13 +118,14 @@ def decide(claim: Claim, sent: Sequence[UUID], verdict: Verdict, now: datetime, 
     match verdict.kind, verdict.then:
         case "accepted", _:
             return _accepted(claim, sent, verdict, limits)
-        case _, "conflict":
+        case _, "conflict" | "unrepeatable":
             return Settle(results=_final(claim, taken=True) | _all(sent, "unknown", verdict.reason))
         case "rejected", _ if claim.may_have_arrived:
             # A refusal now says nothing about the attempt that may have arrived.
             return Settle(results=_final(claim, taken=True) | _all(sent, "unknown", verdict.reason))
-        case "rejected", _ if len(sent) == 1:
-            return Settle(results=_final(claim, taken=False) | _all(sent, "rejected", verdict.reason))
+        case "rejected", then if len(sent) == 1:
+            ended = {sent[0]: Result(outcome="rejected", reason=verdict.reason, dead=then == "dead")}
+            return Settle(results=_final(claim, taken=False) | ended)
         case "rejected", _:
             # One member can spoil a whole request; halving finds it without rejecting the others.
             middle = len(sent) // 2
@@ -136,6 +142,24 @@ def decide(claim: Claim, sent: Sequence[UUID], verdict: Verdict, now: datetime, 
             return _again(claim, max(CONCURRENT_WAIT, verdict.retry_after or 0.0), True, now)
         case _:
             return _again(claim, max(backoff(claim.id, claim.attempt), verdict.retry_after or 0.0), True, now)
+
+
+def lost(claim: Claim) -> Settle:
+    """Whoever had the claim is gone, and without a key nothing may be sent again: what may have arrived is unknown."""
+    return Settle(results=_final(claim, taken=True) | _all(claim.remaining, "unknown", WORKER_LOST))
+
+
+def hand_over(claim: Claim, request: int) -> Settle:
+    """A claim that was begun with another provider: what may have arrived there is unknown, the rest gets new claims of at
+    most `request` members."""
+    if claim.may_have_arrived:
+        return Settle(results=_final(claim, taken=True) | _all(claim.remaining, "unknown", PROVIDER_CHANGED))
+    left = claim.remaining
+    parts = [left[start : start + request] for start in range(0, len(left), request)]
+    return Settle(
+        results=_final(claim, taken=False),
+        followups=[Followup(members=part, refusals=claim.refusals) for part in parts],
+    )
 
 
 def give_up(claim: Claim) -> Settle:

@@ -1,21 +1,19 @@
 """What the room hears: pages to send, the provider's webhooks, hits on tracking links."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from nurture_chassis.outbox import Outbox, Saying
 from nurture_contracts.commands import SendEmails
 from nurture_contracts.events import (
-    AddressesSuppressed,
     EmailsObserved,
     EmailWebhooksReceived,
     Observation,
-    Suppression,
     TestEmailsProgressed,
     TrackingHit,
 )
 
-from nurture_email.observations import Report, of_hit, of_webhook, report
-from nurture_email.store import Store
+from nurture_email.observations import of_hit, of_webhook, report
+from nurture_email.store import Store, suppress
 
 
 class Handlers:
@@ -39,7 +37,7 @@ class Handlers:
         tests = [observation for test, observation in seen if observation and test]
         reports = [found for observation in real if (found := report(observation))]
         async with self._outbox.transaction() as tx:
-            await _suppress(tx, reports)
+            await suppress(tx, reports)
             _say(tx, real, tests)
 
     async def tracking(self, page: TrackingHit) -> None:
@@ -56,17 +54,3 @@ def _say(tx: Saying, real: list[Observation], tests: list[Observation]) -> None:
         tx.say(EmailsObserved(items=real))
     if tests:
         tx.say(TestEmailsProgressed(items=tests))
-
-
-async def _suppress(tx: Saying, reports: Sequence[Report]) -> None:
-    if not reports:
-        return
-    rows = await tx.fetch(
-        "suppress",
-        [found.delivery_id for found in reports],
-        [found.reason for found in reports],
-        [found.at for found in reports],
-    )
-    if rows:
-        items = [Suppression(channel="email", **dict(row)) for row in rows]
-        tx.say(AddressesSuppressed(items=items))

@@ -49,12 +49,13 @@ class Outbound(Struct, frozen=True, kw_only=True):
 
 
 class RenderSettings(Struct, frozen=True, kw_only=True):
-    """What a mail depends on beside its message; frozen with the claim."""
+    """What a mail depends on beside its message, and whom it is given to; frozen with the claim."""
 
     sender: str
     public_url: str
     postal_address: str = ""
     layout: int = LAYOUT_VERSION
+    provider: str = "resend"
 
 
 class Tag(Struct, frozen=True):
@@ -67,6 +68,7 @@ class Tag(Struct, frozen=True):
 class Mail(Struct, frozen=True, kw_only=True):
     """A finished mail for one recipient."""
 
+    delivery_id: UUID
     sender: str
     to: str
     subject: str
@@ -147,6 +149,7 @@ class Renderer:
         if settings.postal_address:
             text += f"{settings.postal_address}\n"
         return Mail(
+            delivery_id=delivery,
             sender=_one_line("sender", settings.sender),
             to=_one_line("address", message.address),
             subject=_one_line("subject", message.subject),

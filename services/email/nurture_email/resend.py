@@ -10,6 +10,7 @@ import httpx
 import msgspec
 from nurture_chassis.settings import Secret
 
+from nurture_email.provider import Account, Rate, Reply
 from nurture_email.rendering import Mail
 from nurture_email.verdicts import Answer, Verdict, read
 
@@ -17,23 +18,12 @@ CONNECT_SECONDS = 5.0
 TOTAL_SECONDS = 20.0
 REPLY_LIMIT = 1_000_000
 USER_AGENT = "nurture-email/1"
-
-
-class Rate(msgspec.Struct, frozen=True):
-    """What the reply's headers say about the account's rate: requests a second; requests left, seconds to the next window."""
-
-    limit: float | None = None
-    remaining: int | None = None
-    reset: float | None = None
-
-
-class Reply(msgspec.Struct, frozen=True):
-    """A verdict and the rate that came with it."""
-
-    verdict: Verdict
-    rate: Rate = Rate()
-    answered: bool = True
-    """False: no reply came."""
+ACCOUNT = Account(
+    name="resend",
+    request=100,
+    keyed=True,
+    hint="Resend refuses the account: check RESEND_API_KEY, the sender's domain and the quota",
+)
 
 
 class Resend:

@@ -1,4 +1,4 @@
-"""Sends what is due. The order is always: is there work, a slot, a claim, the call, the settlement.
+"""Sends what is due to a provider that knows keys. The order is always: is there work, a slot, a claim, the call, the settlement.
 
 Everything that matters is in rows: a sender that dies leaves a lease that runs out, and the next one repeats the same request
 under the same key. Any number of senders may run.
@@ -6,39 +6,31 @@ under the same key. Any number of senders may run.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import datetime, timedelta
-from typing import Any, Protocol
-from uuid import UUID
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
+from typing import Any
 
 import structlog
-from msgspec.structs import replace
 from nurture_chassis.clock import Clock
 from nurture_chassis.database import UNREACHABLE
 from nurture_chassis.pace import SLOT_LIFE, Pace, Slot
-from nurture_chassis.sending import LEASE_SECONDS, SHORT_WAIT, Meter, insist, latest_start
+from nurture_chassis.sending import LEASE_SECONDS, SHORT_WAIT, insist, latest_start
 from nurture_chassis.trace import about, span
 from nurture_contracts.base import Message
 from nurture_contracts.events import EmailsObserved, EmailsSettled, TestEmailsProgressed
 
-from nurture_email.attempts import Claim, Limits, Next, Result, Retry, Settle, before_call, decide
+from nurture_email.attempts import Claim, Limits, Next, Retry, Settle, decide
+from nurture_email.calls import METER, Calls, Ready
 from nurture_email.observations import late, progress_of_test, settlement
-from nurture_email.rendering import Mail, Renderer, RenderSettings, Unrenderable
-from nurture_email.resend import TOTAL_SECONDS, Reply
+from nurture_email.provider import Account, Provider, Reply
+from nurture_email.rendering import Renderer, RenderSettings
+from nurture_email.resend import ACCOUNT, TOTAL_SECONDS
 from nurture_email.store import FULL, Store, Taken
-from nurture_email.verdicts import park_seconds
 
 log = structlog.get_logger()
-METER = Meter("email")
 
 CONTENDED_WAIT = 0.05
 LONGEST_LEAD = 1.0
-
-
-class Provider(Protocol):
-    """Takes 1 to 100 mails as one request under a key."""
-
-    async def send(self, key: str, mails: Sequence[Mail]) -> Reply: ...
 
 
 class Sender:
@@ -55,12 +47,13 @@ class Sender:
         *,
         concurrency: int,
         limits: Limits,
+        account: Account = ACCOUNT,
         lease: float = LEASE_SECONDS,
     ) -> None:
         self._store = store
         self._pace = pace
         self._provider = provider
-        self._renderer = renderer
+        self._calls = Calls(account, pace, renderer, clock)
         self._clock = clock
         self._settings = settings
         self._concurrency = concurrency
@@ -70,7 +63,6 @@ class Sender:
         self._slot: Slot | None = None
         self._preparing = 0.0
         self._more = False
-        self._parked = False
         self.wake: Callable[[], None] = lambda: None
 
     async def tick(self) -> bool | float:
@@ -81,7 +73,7 @@ class Sender:
         if not self._more:
             look = await self._store.look()
             if look.parked is not None:
-                self._mark_parked(True)
+                self._calls.mark_parked(True)
                 return look.parked
             if not look.work:
                 return False
@@ -139,28 +131,23 @@ class Sender:
             await self._attempt(taken, taken_at, slot)
 
     async def _attempt(self, taken: Taken, taken_at: float, slot: Slot) -> None:
-        step = before_call(taken.claim, taken.fresh, taken.now)
-        if isinstance(step, Settle):
-            await self._end(taken.claim, step)
+        ready = self._calls.prepare(taken)
+        if isinstance(ready, Settle):
+            await self._end(taken.claim, ready)
             return
-        mails, unrenderable = self._render(taken)
-        claim = replace(taken.claim, results={**taken.claim.results, **unrenderable})
-        step = before_call(claim, {}, taken.now)
-        if isinstance(step, Settle):
-            await self._end(claim, step)
-            return
-        if not await self._may_begin(mails, taken_at, slot):
+        claim = ready.claim
+        if not await self._may_begin(ready.links, taken_at, slot):
             # Certainly not sent, so what is known of it stays what it was.
             await self._end(claim, Retry(wait=0.0, may_have_arrived=claim.may_have_arrived))
             return
-        reply = await self._call(claim, mails)
+        reply = await self._call(ready)
         now = taken.now + timedelta(seconds=time.monotonic() - taken_at)
-        await self._end(claim, await self._judge(claim, list(mails), reply, now))
+        await self._end(claim, decide(claim, list(ready.mails), reply.verdict, now, self._limits))
 
-    async def _may_begin(self, mails: Mapping[UUID, Mail], taken_at: float, slot: Slot) -> bool:
+    async def _may_begin(self, links: Mapping[str, str], taken_at: float, slot: Slot) -> bool:
         """Whether the call may begin at once: its links are stored, its slot has come, and there is enough lease left."""
         try:
-            await self._store.keep_links({id: url for mail in mails.values() for id, url in mail.links.items()})
+            await self._store.keep_links(links)
             took = time.monotonic() - taken_at
             # A longer time is believed at once, or each replica would lose slots that all share until it has learned it.
             self._preparing = max(took, self._preparing + (took - self._preparing) / 4)
@@ -168,72 +155,11 @@ class Sender:
         except UNREACHABLE:
             return False
 
-    def _render(self, taken: Taken) -> tuple[dict[UUID, Mail], dict[UUID, Result]]:
-        mails: dict[UUID, Mail] = {}
-        failed: dict[UUID, Result] = {}
-        for message in taken.messages:
-            try:
-                mails[message.delivery_id] = self._renderer.render(message, taken.settings)
-                continue
-            except Unrenderable as error:
-                reason = str(error)
-                log.warning("email.unrenderable", delivery_id=str(message.delivery_id), reason=reason)
-            except Exception as error:
-                # A body that breaks the renderer must not take the others of its request with it.
-                reason = "unrenderable"
-                log.error("email.render_failed", delivery_id=str(message.delivery_id), exc_info=error)
-            failed[message.delivery_id] = Result(outcome="rejected", reason=reason, late=taken.claim.may_have_arrived)
-        return mails, failed
-
-    async def _call(self, claim: Claim, mails: dict[UUID, Mail]) -> Reply:
+    async def _call(self, ready: Ready) -> Reply:
         with METER.call_seconds.time():
-            reply = await self._provider.send(str(claim.id), list(mails.values()))
-        verdict = reply.verdict
-        METER.called(verdict.kind, verdict.then, answered=reply.answered)
-        tell = log.info if verdict.kind == "accepted" else log.warning
-        tell(
-            "email.call",
-            claim_id=str(claim.id),
-            attempt=claim.attempt,
-            members=len(mails),
-            verdict=verdict.then or verdict.kind,
-            reason=verdict.reason,
-        )
+            reply = await self._provider.send(str(ready.claim.id), list(ready.mails.values()))
+        await self._calls.note(ready, reply)
         return reply
-
-    async def _judge(self, claim: Claim, sent: Sequence[UUID], reply: Reply, now: datetime) -> Next:
-        verdict, park = reply.verdict, 0.0
-        if verdict.then == "park":
-            park = park_seconds(verdict.reason, self._clock.real())
-            log.error(
-                "email.channel_parked",
-                reason=verdict.reason,
-                seconds=round(park),
-                hint="the provider refuses the account: check its key, sender domain and quota",
-            )
-        try:
-            await self._keep_pace(reply, park)
-        except UNREACHABLE as error:
-            # The settlement matters more; the next reply states the pace again.
-            log.warning("email.pace_not_kept", error=type(error).__name__)
-        return decide(claim, sent, verdict, now, self._limits)
-
-    async def _keep_pace(self, reply: Reply, park: float) -> None:
-        verdict, rate = reply.verdict, reply.rate
-        if verdict.then == "park":
-            await self._pace.park(verdict.reason or "account", park)
-            self._mark_parked(True)
-        elif verdict.kind == "not_sent" and (wait := verdict.retry_after or rate.reset):
-            await self._pace.hold(wait)
-        elif verdict.kind == "accepted" and self._parked:
-            await self._pace.unpark()
-            self._mark_parked(False)
-        if rate.limit:
-            await self._pace.follow(rate.limit)
-
-    def _mark_parked(self, parked: bool) -> None:
-        self._parked = parked
-        METER.parked.set(1 if parked else 0)
 
     async def _end(self, claim: Claim, following: Next) -> None:
         """Write down what follows."""

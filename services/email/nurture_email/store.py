@@ -9,9 +9,11 @@ import msgspec
 from nurture_chassis.database import Database
 from nurture_chassis.outbox import Outbox, Saying
 from nurture_contracts.base import Message
+from nurture_contracts.events import AddressesSuppressed, Suppression
 from nurture_contracts.ids import derived, uuid7
 
 from nurture_email.attempts import Claim, Followup, Result, Retry
+from nurture_email.observations import Report
 from nurture_email.rendering import Outbound, RenderSettings
 from nurture_email.testmail import compose
 
@@ -61,10 +63,13 @@ class Store:
 
     async def look(self) -> Look:
         """What can be claimed; what is held cannot, and from here on claims work beside it."""
+        return await self._look("look_beside")
+
+    async def _look(self, beside: str) -> Look:
         row = await self._database.fetchrow("look", self._account)
         assert row is not None
         self._beside = row["held"]
-        work = await self._database.fetchval("look_beside") if row["work"] and row["held"] else row["work"]
+        work = await self._database.fetchval(beside) if row["work"] and row["held"] else row["work"]
         return Look(work, row["parked"])
 
     async def claim_next(self, lease: float, now: datetime, settings: RenderSettings) -> Taken | None:
@@ -75,7 +80,7 @@ class Store:
         frozen = msgspec.to_builtins(settings)
         claim = "claim_next_beside" if self._beside else "claim_next"
         row = await self._database.fetchrow(claim, uuid7(), lease, now, frozen, FULL)
-        return _taken(row) if row else None
+        return as_taken(row) if row else None
 
     async def keep_links(self, links: Mapping[str, str]) -> None:
         """Make sure that these links are stored; a process asks the database about each of them once."""
@@ -98,7 +103,7 @@ class Store:
             if written is None or not written["ours"]:
                 return written is not None and written["before"]
             for followup in followups:
-                await self._follow_up(tx, claim, followup)
+                await follow_up(tx, claim, followup)
             if says is not None:
                 tx.say(says)
         return True
@@ -107,18 +112,6 @@ class Store:
         """Say something that changes no row of ours."""
         async with self._outbox.transaction() as tx:
             tx.say(says)
-
-    async def _follow_up(self, tx: Saying, claim: Claim, followup: Followup) -> None:
-        await tx.execute(
-            "claim_follow_up",
-            uuid7(),
-            followup.members,
-            claim.test,
-            claim.attempt,
-            followup.refusals,
-            claim.first_call_at,
-            followup.wait,
-        )
 
     async def retry(self, claim: Claim, again: Retry) -> bool:
         """Give the claim back until it is due again. False: it is no longer ours."""
@@ -130,7 +123,37 @@ class Store:
         return await self._database.fetchval("prune", 1000) >= 1000
 
 
-def _taken(row: Any) -> Taken:
+async def follow_up(tx: Saying, claim: Claim, followup: Followup) -> None:
+    """Start a new claim for members of this one."""
+    await tx.execute(
+        "claim_follow_up",
+        uuid7(),
+        followup.members,
+        claim.test,
+        claim.attempt,
+        followup.refusals,
+        claim.first_call_at,
+        followup.wait,
+    )
+
+
+async def suppress(tx: Saying, reports: Sequence[Report]) -> None:
+    """Close addresses, and say whose they are."""
+    if not reports:
+        return
+    rows = await tx.fetch(
+        "suppress",
+        [found.delivery_id for found in reports],
+        [found.reason for found in reports],
+        [found.at for found in reports],
+    )
+    if rows:
+        items = [Suppression(channel="email", **dict(row)) for row in rows]
+        tx.say(AddressesSuppressed(items=items))
+
+
+def as_taken(row: Any) -> Taken:
+    """A row of a claim's statement."""
     results = msgspec.convert(row["results"], dict[UUID, Result])
     settings = msgspec.convert(row["render"], RenderSettings)
     claim = Claim(

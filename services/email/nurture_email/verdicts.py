@@ -14,17 +14,21 @@ from typing import Any, Literal, NamedTuple
 from msgspec import Struct
 
 Kind = Literal["accepted", "rejected", "not_sent", "ambiguous"]
-Then = Literal["park", "conflict", "concurrent"]
+Then = Literal["park", "conflict", "concurrent", "unrepeatable", "dead"]
 """What follows beside that.
 
-park        it refuses the account, not the mail: the channel stops
-conflict    the key stands for another request, so an earlier one was taken: no attempt can tell more
-concurrent  an earlier request under this key is still running: ask again a little later
+park          it refuses the account, not the mail: the channel stops
+conflict      the key stands for another request, so an earlier one was taken: no attempt can tell more
+concurrent    an earlier request under this key is still running: ask again a little later
+unrepeatable  there is no key, so asking again could send it again: no attempt can tell more
+dead          there is no such address
 """
 MemberKind = Literal["accepted", "rejected", "not_sent", "unknown"]
 
 PARKED_MINUTES = 10
 DAILY = "daily_quota_exceeded"
+OUT_OF_REACH = "relay_unreachable"
+OUT_OF_REACH_SECONDS = 30.0
 ANY = None
 """Any name, or none: the status alone says it."""
 
@@ -134,7 +138,10 @@ def read(answer: Answer, count: int) -> Verdict:
 
 
 def park_seconds(reason: str | None, now: datetime) -> float:
-    """How long an account refusal stops the channel, real seconds: a daily quota until the next UTC day, others 10 min."""
+    """How long an account refusal stops the channel, real seconds: a daily quota until the next UTC day, a relay that nobody
+    can reach half a minute, others 10 min."""
+    if reason == OUT_OF_REACH:
+        return OUT_OF_REACH_SECONDS
     if reason != DAILY:
         return PARKED_MINUTES * 60.0
     midnight = datetime(now.year, now.month, now.day, tzinfo=UTC) + timedelta(days=1)

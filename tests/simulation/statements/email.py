@@ -5,7 +5,8 @@ from tests.simulation.tables import Session as _Session
 
 _NEW = {
     "test": False, "state": "open", "attempt": 0, "refusals": 0, "fence": 0, "lease_until": None, "first_call_at": None,
-    "may_have_arrived": False, "render": None, "results": {}, "settled_at": None,
+    "may_have_arrived": False, "render": None, "results": {}, "settled_at": None, "volley": None,
+    "sequence_type": "",
 }  # fmt: skip
 
 
@@ -13,7 +14,7 @@ def page_take(s: _Session, id, members, test):
     assert not test
     message = _outbound(s, members[0])
     made = s.insert("pages", id, {
-        "id": id, "members": members, "test": False, "received_at": s.moment, "claim_id": None,
+        "id": id, "members": members, "test": False, "received_at": s.moment, "claim_id": None, "taken": 0,
         "sequence_type": message["sequence_type"] if message else "",
     })  # fmt: skip
     return int(made)

@@ -19,6 +19,7 @@ from nurture_local.sandbox.courier import Courier
 from nurture_local.sandbox.errors import NAME_OF_STATUS, ApiError, BrokenUpstream, ConnectionDropped
 from nurture_local.sandbox.ledger import Ledger
 from nurture_local.sandbox.rate import RateLimit
+from nurture_local.sandbox.smtp import Postbox
 from nurture_local.sandbox.telegram import pages, routes
 from nurture_local.sandbox.telegram.limits import FloodLimits
 from nurture_local.sandbox.telegram.methods import Methods
@@ -52,6 +53,7 @@ def build(settings: SandboxSettings) -> Sandbox:
     poster = Poster(ledger, updates, chaos)
     rate = RateLimit(settings.sandbox_rate_limit)
     limits = FloodLimits(settings.sandbox_telegram_rate)
+    postbox = Postbox(ledger, courier, chaos, rate)
     sending = Sending(ledger, courier, people, limits, settings.sandbox_reading_seconds)
 
     ledger.open()
@@ -60,9 +62,11 @@ def build(settings: SandboxSettings) -> Sandbox:
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         courier.start()
         poster.start()
+        await postbox.open(settings.sandbox_host, settings.sandbox_smtp_port)
         try:
             yield
         finally:
+            await postbox.close()
             await courier.stop()
             await poster.stop()
             ledger.close()

@@ -17,8 +17,9 @@ Kind = Literal[
     "replied",
     "blocked",
 ]
-Via = Literal["webhook", "visit", "chat"]
-"""webhook: the provider reports it. visit: the person does it, through the message's own links. chat: in Telegram."""
+Via = Literal["webhook", "visit", "chat", "mailbox"]
+"""webhook: the provider reports it. visit: the person does it, through the message's own links. chat: in Telegram. mailbox: it
+just happens, and nobody reports it."""
 
 RANK = {
     "queued": 0,
@@ -75,6 +76,17 @@ def deeds(address: str, reading_seconds: float) -> list[Deed]:
             return [sent, delivered, opened, Deed("clicked", "visit", DELIVERY_SECONDS + 2 * reading_seconds)]
         case _:
             return [sent, delivered]
+
+
+def over_smtp(address: str, reading_seconds: float) -> list[Deed]:
+    """The same for a mail that came over SMTP: it lies in the mailbox, and who has sent it hears of visits only."""
+    planned = [deed for deed in deeds(address, reading_seconds) if deed.via == "visit"]
+    return [Deed("delivered", "mailbox", DELIVERY_SECONDS), *planned]
+
+
+def bounces(address: str) -> bool:
+    """Whether there is nobody at this address."""
+    return any(deed.kind == "bounced" for deed in deeds(address, 0.0))
 
 
 def retry_after(attempts: int) -> float:

@@ -8,7 +8,7 @@ from nurture_chassis.settings import Secret, SettingsError, load
 
 
 class SandboxSettings(Struct, kw_only=True, frozen=True):
-    """What the sandbox is told. Times in real seconds.
+    """What the sandbox is told. Times in real seconds. Without `sandbox_smtp_port` it takes no mails over SMTP.
 
     `sandbox_reading_seconds` is how long a `+open@` reader takes to open a delivered mail, and a `+click@` reader to
     click after that; people behind chats take as long. `sandbox_rate_limit` is requests per second over all keys,
@@ -18,6 +18,7 @@ class SandboxSettings(Struct, kw_only=True, frozen=True):
     sandbox_data: str
     sandbox_host: str = "127.0.0.1"
     sandbox_port: Annotated[int, Meta(ge=0, le=65535)] = 0
+    sandbox_smtp_port: Annotated[int, Meta(ge=0, le=65535)] = 0
     sandbox_webhook_url: str = ""
     sandbox_rate_limit: Annotated[int, Meta(ge=1)] = 50
     sandbox_telegram_rate: Annotated[int, Meta(ge=1)] = 30

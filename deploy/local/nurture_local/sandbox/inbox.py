@@ -140,7 +140,14 @@ async def message_page(request: HTTP, email_id: str) -> Response[str]:
             return Response("", status_code=303, headers={"location": place})
     timeline = await ledger.read(lambda connection: records.timeline(connection, message.seq))
     found = links.find(message.html, message.headers)
-    return page("message.html", message=message, timeline=timeline, links=found, title=message.subject)
+    return page(
+        "message.html",
+        message=message,
+        timeline=timeline,
+        links=found,
+        over_smtp="Message-ID" in message.headers,
+        title=message.subject,
+    )
 
 
 @get("/messages/{email_id:str}/html")

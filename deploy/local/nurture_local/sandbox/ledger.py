@@ -16,10 +16,11 @@ import msgspec
 from msgspec import Struct
 from nurture_chassis.clock import Clock
 
-from nurture_local.sandbox.behaviour import Deed, deeds
+from nurture_local.sandbox.behaviour import Deed, deeds, over_smtp
 from nurture_local.sandbox.validation import Mail
 
 IDEMPOTENCY_SECONDS = 24 * 3600.0
+_KEEP = "insert into messages values (?,?,'email',?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 T = TypeVar("T")
 
 
@@ -154,7 +155,7 @@ class Ledger:
         def change(connection: sqlite3.Connection) -> bytes:
             (last,) = connection.execute("select coalesce(max(seq), 0) from messages").fetchone()
             connection.executemany(
-                "insert into messages values (?,?,'email',?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                _KEEP,
                 [
                     _message_row(last + n, email_id, mail, key, at, real)
                     for n, (email_id, mail) in enumerate(zip(ids, mails, strict=True), 1)
@@ -177,6 +178,20 @@ class Ledger:
 
         return await self.write(change)
 
+    async def take(self, mail: Mail, message_id: str) -> None:
+        """Record a mail that came over SMTP: named by its Message-ID, and one that came again apart from the first."""
+        real, at = time.time(), self.business_time()
+
+        def change(connection: sqlite3.Connection) -> None:
+            (last,) = connection.execute("select coalesce(max(seq), 0) from messages").fetchone()
+            known = connection.execute("select 1 from messages where id = ?", (message_id,)).fetchone()
+            name = f"{message_id}~{uuid4().hex}" if known else message_id
+            connection.execute(_KEEP, _message_row(last + 1, name, mail, None, at, real))
+            planned = over_smtp(mail.addresses[0], self._reading_seconds)
+            insert_events(connection, [self.event_row(last + 1, deed, real) for deed in planned])
+
+        await self.write(change)
+
     async def play(self, message_seq: int, deed: Deed) -> int:
         """Plan one more thing to happen to a message; the event's number."""
         row = self.event_row(message_seq, deed, time.time())
@@ -191,7 +206,8 @@ class Ledger:
         """What `insert_events` takes for a deed; `real` is when the message was accepted, in Unix seconds."""
         happens_at = real + deed.after
         at = self.business_time(deed.after)
-        return (f"msg_{uuid4().hex}", message_seq, deed.kind, deed.via, deed.link, at, happens_at, happens_at)
+        done_at = real if deed.via == "mailbox" else None
+        return (f"msg_{uuid4().hex}", message_seq, deed.kind, deed.via, deed.link, at, happens_at, happens_at, done_at)
 
     async def due(self, limit: int, *, webhooks: bool) -> list[Due]:
         """Events whose time has come, oldest first; `webhooks` says whether those are wanted too."""
@@ -232,7 +248,8 @@ class Ledger:
 def insert_events(connection: sqlite3.Connection, rows: list[tuple[object, ...]]) -> None:
     """Plan what `event_row` gave."""
     connection.executemany(
-        "insert into events (webhook_id, message_seq, kind, via, link, at, happens_at, due_at) values (?,?,?,?,?,?,?,?)",
+        "insert into events (webhook_id, message_seq, kind, via, link, at, happens_at, due_at, done_at) "
+        "values (?,?,?,?,?,?,?,?,?)",
         rows,
     )
 

@@ -12,7 +12,7 @@ from nurture_local.sandbox.telegram import markup, update_rows
 
 # An event has happened when its time has come and, for a visit, when the visit succeeded.
 _HAPPENED = (
-    "e.happens_at <= :now and (e.via = 'webhook' or e.via = 'chat' and e.outcome not like 'nothing%' "
+    "e.happens_at <= :now and (e.via in ('webhook', 'mailbox') or e.via = 'chat' and e.outcome not like 'nothing%' "
     "or e.outcome like '2%' or e.outcome like '3%')"
 )
 _RANK = "case e.kind " + " ".join(f"when '{kind}' then {rank}" for kind, rank in RANK.items()) + " else 0 end"

@@ -65,7 +65,7 @@ with held as materialized (
         select p.id, p.members, p.received_at from pages p join head on head.test = p.test
         where p.claim_id is null order by p.received_at, p.id limit $5
     ) as oldest
-), {use claim_waiting}
+), {use take_pages}, {use checked}, {use claim_request}
 
 -- name: claim_next_beside
 -- The same while something is held: pages of a held type wait, test mails and claims that were opened before go on. In a
@@ -87,10 +87,10 @@ with recursive {use walk}, due as materialized (
     select test from free where not exists (select from due) order by received_at, id limit 1
 ), waiting as materialized (
     select id, sum(size) over (order by received_at, id) as upto from free join head using (test)
-), {use claim_waiting}
+), {use take_pages}, {use checked}, {use claim_request}
 
--- name: claim_waiting
--- What both forms have in common.
+-- name: take_pages
+-- Waiting pages become one request.
 taken as (
     update pages set claim_id = $1
     where id = any(array(
@@ -98,7 +98,7 @@ taken as (
         where p.id = any(array(select id from waiting where upto <= $5)) and p.claim_id is null
         for update skip locked
     ))
-    returning id, members, test, received_at
+    returning id, members[taken + 1:] as members, test, received_at
 ), source as (
     select m.id, m.place, due.test, due.arrived
     from due, unnest(due.members) with ordinality as m(id, place)
@@ -107,7 +107,11 @@ taken as (
     (select distinct on (m.id) m.id, row_number() over (order by t.received_at, t.id, m.place), t.test, false
     from taken t, unnest(t.members) with ordinality as m(id, place)
     order by m.id, 2)
-), checked as (
+)
+
+-- name: checked
+-- The rule: who of `source` may be sent to at this moment, and if not, why.
+checked as (
     select s.id, s.place, s.test, s.arrived, o.address, o.template, o.subject, o.body, o.params, o.traceparent,
         t.address as test_address, t.user_name as test_user_name, t.template as test_template, t.purpose as test_purpose,
         case
@@ -125,7 +129,11 @@ taken as (
     left join {publish}.contacts c on c.user_id = o.user_id and c.channel = 'email'
     left join suppressions u on u.address_key = lower(o.address)
     left join {publish}.test_messages t on t.id = s.id and s.test
-), fallen as (
+)
+
+-- name: claim_request
+-- The claim of one request, due or new, with what it says to whom.
+fallen as (
     select coalesce(jsonb_object_agg(id, jsonb_build_object('outcome', split_part(fell, '/', 1),
         'reason', split_part(fell, '/', 2), 'late', arrived)) filter (where fell is not null), '{}') as results
     from checked
@@ -146,15 +154,142 @@ taken as (
 )
 select claim.*, now() as now, content.*
 from (select * from renewed union all select * from opened) as claim, (
-    select array_agg(id) filter (where fell is not null) as fresh, array_agg(traceparent) filter (where traceparent is not null) as traceparents,
-        array_agg(id) filter (where fell is null) as ids,
-        array_agg(coalesce(address, test_address)) filter (where fell is null) as addresses,
-        array_agg(coalesce(template, test_template)) filter (where fell is null) as templates,
-        array_agg(subject) filter (where fell is null) as subjects,
-        array_agg(body) filter (where fell is null) as bodies,
-        array_agg(coalesce(params, jsonb_build_object('user_name', test_user_name, 'purpose', test_purpose))) filter (where fell is null) as params
+    {use content}
     from (select * from checked order by place) as ordered
 ) as content
+
+-- name: content
+-- What its mails are made of, in the order of its members.
+select array_agg(id) filter (where fell is not null) as fresh, array_agg(traceparent) filter (where traceparent is not null) as traceparents,
+    array_agg(id) filter (where fell is null) as ids,
+    array_agg(coalesce(address, test_address)) filter (where fell is null) as addresses,
+    array_agg(coalesce(template, test_template)) filter (where fell is null) as templates,
+    array_agg(subject) filter (where fell is null) as subjects,
+    array_agg(body) filter (where fell is null) as bodies,
+    array_agg(coalesce(params, jsonb_build_object('user_name', test_user_name, 'purpose', test_purpose))) filter (where fell is null) as params
+
+-- name: claim_volley
+-- Without a key each delivery is a claim of its own, named like it, so that a delivery has one at most: due claims, then
+-- members of the oldest waiting page, as many as there are places. While anything is held it takes nothing, and the other
+-- form below does.
+-- $1 volley, $2 lease in seconds, $3 business time, $4 settings to render by, $5 places.
+with held as materialized (
+    select {publish}.is_held(null) as anything
+), due as materialized (
+    select id, members, test, results, may_have_arrived or lease_until is not null as arrived
+    from claims where state = 'open' and next_at <= now() and not (select anything from held)
+    order by next_at limit $5::int for update skip locked
+), head as materialized (
+    select id, members, taken, test, sequence_type from pages
+    where claim_id is null and not (select anything from held) and (select count(*) from due) < $5::int
+    order by received_at, id limit 1 for update skip locked
+), {use take_members}, {use checked}, {use claim_each}
+
+-- name: claim_volley_beside
+-- The same while something is held: pages of a held type wait, and so do claims that are to be tried again, since nothing of
+-- them has arrived. In a restored database nothing goes on.
+with recursive {use walk}, due as materialized (
+    select c.id, c.members, c.test, c.results, c.may_have_arrived or c.lease_until is not null as arrived
+    from claims c where {use due_beside} order by c.next_at limit $5::int for update skip locked
+), free as materialized (
+    (select id, received_at from pages
+     where claim_id is null and test and not exists (select from held where reason = 'restored')
+     order by received_at, id limit $5::int)
+    union all
+    select p.* from types t, lateral (
+        select id, received_at from pages
+        where claim_id is null and not test and sequence_type = t.type order by received_at, id limit $5::int
+    ) p
+), head as materialized (
+    select p.id, p.members, p.taken, p.test, p.sequence_type from pages p join free using (id)
+    where p.claim_id is null and (select count(*) from due) < $5::int
+    order by p.received_at, p.id limit 1 for update of p skip locked
+), {use take_members}, {use checked}, {use claim_each}
+
+-- name: due_beside
+-- Claims that go on beside what is held; what may have arrived is only settled.
+c.state = 'open' and c.next_at <= now() and not exists (select from held where reason = 'restored')
+        and (c.test or c.may_have_arrived or c.lease_until is not null
+            or not exists (select from held h where h.sequence_type in ('*', c.sequence_type)))
+
+-- name: look_volley_beside
+-- While something is held: is there anything for a volley beside it?
+with recursive {use walk}
+select not exists (select from held where reason = 'restored') and (
+    exists (select from claims c where {use due_beside})
+    or exists (select from pages where claim_id is null and test)
+    or exists (select from types where type is not null)) as work
+
+-- name: take_members
+-- Places that no due claim took are for members of one page; a page whose last member is taken waits no longer.
+part as (
+    select m.id, m.place from head,
+        unnest(head.members[head.taken + 1 : head.taken + $5::int - (select count(*)::int from due)]) with ordinality as m(id, place)
+), moved as (
+    update pages p set taken = head.taken + n.members,
+        claim_id = case when head.taken + n.members >= cardinality(p.members) then n.last end
+    from head, (select count(*)::int as members, (array_agg(id order by place desc))[1] as last from part) n
+    where p.id = head.id
+), source as (
+    select m.id, due.id as claim_id, m.place, due.test, due.arrived
+    from due, unnest(due.members) with ordinality as m(id, place)
+    where not due.results ? m.id::text
+    union all
+    (select distinct on (part.id) part.id, part.id, part.place, head.test, false from part, head order by part.id, part.place)
+)
+
+-- name: claim_each
+-- The claims of a volley, due or new, each with what it says to whom.
+fallen as (
+    select s.claim_id, jsonb_object_agg(k.id, jsonb_build_object('outcome', split_part(k.fell, '/', 1),
+        'reason', split_part(k.fell, '/', 2), 'late', k.arrived)) as results
+    from checked k join source s using (id) where k.fell is not null group by s.claim_id
+), renewed as (
+    update claims c
+    set attempt = c.attempt + 1, fence = c.fence + 1, may_have_arrived = due.arrived, volley = $1,
+        lease_until = now() + make_interval(secs => $2), next_at = now() + make_interval(secs => $2),
+        first_call_at = coalesce(c.first_call_at, now()), render = coalesce(c.render, $4::jsonb),
+        results = c.results || coalesce((select results from fallen f where f.claim_id = c.id), '{}')
+    from due where c.id = due.id
+    returning c.id, c.members, c.test, c.attempt, c.fence, c.refusals, c.first_call_at, c.may_have_arrived, c.render, c.results
+), opened as (
+    insert into claims (id, members, test, sequence_type, attempt, fence, lease_until, next_at, first_call_at, render, results, volley)
+    select s.id, array[s.id], s.test, head.sequence_type, 1, 1, now() + make_interval(secs => $2),
+        now() + make_interval(secs => $2), now(), $4::jsonb,
+        coalesce((select results from fallen f where f.claim_id = s.id), '{}'), $1
+    from source s, head where s.claim_id not in (select id from due) on conflict do nothing
+    returning id, members, test, attempt, fence, refusals, first_call_at, may_have_arrived, render, results
+)
+select claim.*, now() as now, content.*
+from (select * from renewed union all select * from opened) as claim, lateral (
+    {use content}
+    from (select k.* from checked k join source s using (id) where s.claim_id = claim.id order by k.place) as ordered
+) as content
+order by claim.id
+
+-- name: volley_settle
+-- The ends of a volley, each by whoever holds it. `before`: it was written already, and its writer did not hear of it.
+with ended as (
+    select * from unnest($1::uuid[], $2::int[], $3::jsonb[]) as e(id, fence, results)
+), mine as (
+    update claims c set state = 'settled', results = e.results, settled_at = now(), lease_until = null
+    from ended e where c.id = e.id and c.fence = e.fence and c.state = 'open' returning c.id
+)
+select e.id, m.id is not null as ours,
+    exists (select from claims c where c.id = e.id and c.fence = e.fence and c.state = 'settled') as before
+from ended e left join mine m using (id)
+
+-- name: volley_retry
+-- Certainly not sent, so they wait for their next try. `restart` as in `claim_retry`.
+update claims c set lease_until = null, next_at = now() + make_interval(secs => r.wait), may_have_arrived = r.arrived,
+    first_call_at = case when not r.restart then c.first_call_at end
+from unnest($1::uuid[], $2::int[], $3::float8[], $4::boolean[], $5::boolean[]) as r(id, fence, wait, arrived, restart)
+where c.id = r.id and c.fence = r.fence and c.state = 'open' returning c.id
+
+-- name: volley_give_back
+-- Volleys whose claim got no answer: whoever asked for them knows that nothing of them was sent.
+update claims set lease_until = null, next_at = now()
+where state = 'open' and lease_until is not null and volley = any($1::uuid[]) returning id
 
 -- name: links_keep
 -- Links exist before the mail that carries them leaves; most are known to this process already.
