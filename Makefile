@@ -5,6 +5,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 BIN := .venv/bin
 # Tests and benches never see a provider's key, whatever the shell holds.
 CLEAN := env -u RESEND_API_KEY -u RESEND_API_KEY_FILE -u RESEND_API_URL -u RESEND_WEBHOOK_SECRET -u TELEGRAM_BOT_TOKEN \
+	-u EMAIL_PROVIDER -u SMTP_HOST -u SMTP_PORT -u SMTP_TLS -u SMTP_USERNAME -u SMTP_PASSWORD -u SMTP_PASSWORD_FILE \
 	-u TELEGRAM_API_URL -u DATABASE_URL -u NATS_URL -u ADMIN_API_KEY -u NURTURE_URL -u NURTURE_API_KEY -u PORT
 WORKERS ?= 6
 # What has a target of its own.

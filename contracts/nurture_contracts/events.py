@@ -57,7 +57,10 @@ class TelegramsSettled(Message, frozen=True, kw_only=True):
 
 
 class Observation(Item, frozen=True, kw_only=True):
-    """Something that happened to a message after it left. Folding it twice, or in any order, changes nothing."""
+    """Something that happened to a message after it left. Folding it twice, or in any order, changes nothing.
+
+    `final`: a `sent` after which nobody reports a delivery, so that whoever counts what arrived counts this.
+    """
 
     event_id: UUID
     kind: EventKind
@@ -67,6 +70,7 @@ class Observation(Item, frozen=True, kw_only=True):
     link: str | None = None
     bounce: Literal["hard", "soft"] | None = None
     signal: Signal = "unknown"
+    final: bool = False
 
 
 class EmailsObserved(Message, frozen=True, kw_only=True):

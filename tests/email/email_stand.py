@@ -28,6 +28,7 @@ from nurture_email.handlers import Handlers
 from nurture_email.rendering import Mail, Renderer, RenderSettings
 from nurture_email.resend import Reply, encode
 from nurture_email.sender import Provider, Sender
+from nurture_email.smtp_verdicts import refused as relay_refused
 from nurture_email.store import Store
 from nurture_email.verdicts import Answer, MemberVerdict, Verdict, read
 from nurture_email.volley_store import VolleyStore
@@ -164,6 +165,22 @@ class Takes:
         self.delivered.append(mail.to)
         member = MemberVerdict(kind="accepted", provider_id=f"{mail.delivery_id}@acme.test")
         return Reply(Verdict(kind="accepted", members=[member]))
+
+
+def refusing(stage: Any, code: int, text: str) -> Callable[..., Awaitable[Reply]]:
+    """The relay refuses."""
+
+    async def answer(provider: Takes, mail: Mail) -> Reply:
+        return Reply(relay_refused(stage, code, text))
+
+    return answer
+
+
+async def dies_sending(provider: Takes, mail: Mail) -> Reply:
+    """The worker is gone after the relay took the mail: nothing is written down here."""
+    provider.take(mail)
+    await asyncio.Event().wait()
+    raise AssertionError
 
 
 class Room:

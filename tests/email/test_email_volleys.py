@@ -6,13 +6,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from email_stand import Accepts, Room, Stand, Takes, took_it_silently
+from email_stand import Room, Stand, Takes, dies_sending, refusing
 from nurture_chassis.database import STATEMENTS, TRANSACTIONS
 from nurture_contracts import events
 from nurture_contracts.ids import uuid7
 from nurture_email.provider import Reply
 from nurture_email.rendering import Mail
-from nurture_email.smtp_verdicts import broken, refused
+from nurture_email.smtp_verdicts import broken
 
 ACCEPTED = ("accepted", None)
 
@@ -23,24 +23,10 @@ def statements() -> Counter[str]:
     )
 
 
-def refusing(stage: Any, code: int, text: str):
-    async def answer(provider: Takes, mail: Mail) -> Reply:
-        return Reply(refused(stage, code, text))
-
-    return answer
-
-
 async def lost(provider: Takes, mail: Mail) -> Reply:
     """It took the mail, and hung up."""
     provider.take(mail)
     return Reply(broken("message", "connection_lost"), answered=False)
-
-
-async def dies(provider: Takes, mail: Mail) -> Reply:
-    """The worker is gone after the relay took the mail: nothing is written down here."""
-    provider.take(mail)
-    await asyncio.Event().wait()
-    raise AssertionError
 
 
 def test_a_page_goes_mail_by_mail_in_volleys(play) -> None:
@@ -61,8 +47,13 @@ def test_a_page_goes_mail_by_mail_in_volleys(play) -> None:
         assert {claim["id"] for claim in claims} == set(ids) and all(len(claim["members"]) == 1 for claim in claims)
         (page,) = await room.sql("select * from pages")
         assert page["taken"] == 100 and page["claim_id"] is not None
-        (sent, *_) = [message for message in await room.said() if isinstance(message, events.EmailsSettled)]
+        said = await room.said()
+        (sent, *_) = [message for message in said if isinstance(message, events.EmailsSettled)]
         assert sent.items[0].provider_id == f"{sent.items[0].delivery_id}@acme.test"
+        # Nobody will report a delivery, and scores have to hear of it.
+        observed = [item for message in said if isinstance(message, events.EmailsObserved) for item in message.items]
+        assert {item.delivery_id for item in observed} == set(ids)
+        assert {(item.kind, item.final) for item in observed} == {("sent", True)}
 
     play(scene)
 
@@ -208,7 +199,7 @@ def test_a_death_leaves_at_most_the_concurrency_unknown_and_nothing_twice(play) 
         provider = Takes()
         dying, other = [await stand.relay_room(provider, concurrency=4) for _ in range(2)]
         ids = await stand.deliveries(30)
-        provider.next = [dies] * 4
+        provider.next = [dies_sending] * 4
         await dying.page(ids)
         while dying.sender._busy < 4:
             await dying.sender.tick()
@@ -352,52 +343,5 @@ def test_what_is_held_waits_also_what_is_to_be_tried_again(play) -> None:
             await stand.admin.execute("delete from controller.paused_types")
         await room.work()
         assert await room.settled() == dict.fromkeys(ids, ACCEPTED)
-
-    play(scene)
-
-
-def test_from_resend_to_smtp_nothing_is_lost_or_sent_twice(play) -> None:
-    async def scene(stand: Stand) -> None:
-        resend, smtp = await stand.room(Accepts()), await stand.relay_room()
-        arrived, waiting, fresh = [await stand.deliveries(3) for _ in range(3)]
-
-        async def away(*_: Any) -> Reply:
-            return Reply(refused("recipient", 450, "4.0.0"))
-
-        resend.provider.next = [took_it_silently, away]
-        for page in (arrived, waiting):
-            await resend.page(page)
-            await resend.work()
-        await smtp.page(fresh)
-        await smtp.due()
-        await smtp.work()
-        assert await smtp.settled() == (
-            dict.fromkeys(arrived, ("unknown", "provider_changed")) | dict.fromkeys([*waiting, *fresh], ACCEPTED)
-        )
-        assert len(smtp.provider.delivered) == 6
-
-    play(scene)
-
-
-def test_from_smtp_to_resend_nothing_is_lost_or_sent_twice(play) -> None:
-    async def scene(stand: Stand) -> None:
-        resend, smtp = await stand.room(Accepts()), await stand.relay_room(concurrency=1)
-        ids = await stand.deliveries(6)
-        smtp.provider.next = [dies]
-        await smtp.page(ids)
-        # Of this page one is being sent when the worker dies, and one is to be tried again.
-        assert await smtp.sender.tick() is True
-        await smtp.provider.until(1)
-        for task in smtp.sender._flight:
-            task.cancel()
-        again = await stand.relay_room(concurrency=1)
-        again.provider.next = [refusing("recipient", 450, "4.2.1 greylisted")]
-        assert await again.sender.tick() is True
-        await again.sender.finish()
-        await resend.leases_end()
-        await resend.due()
-        await resend.work()
-        assert await resend.settled() == ({ids[0]: ("unknown", "provider_changed")} | dict.fromkeys(ids[1:], ACCEPTED))
-        assert sorted(resend.provider.delivered) == [f"p{n}@x.test" for n in range(1, 6)]
 
     play(scene)

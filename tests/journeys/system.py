@@ -22,7 +22,7 @@ NURTURE = str(Path(sys.executable).parent / "nurture")
 CLEAN = {
     name: value
     for name, value in os.environ.items()
-    if not name.startswith(("RESEND_", "TELEGRAM_", "NURTURE_", "SANDBOX_"))
+    if not name.startswith(("RESEND_", "SMTP_", "TELEGRAM_", "NURTURE_", "SANDBOX_"))
     and name
     not in {
         "DATABASE_URL",
@@ -32,6 +32,7 @@ CLEAN = {
         "PUBLIC_URL",
         "SECRET_KEY",
         "FROM_EMAIL",
+        "EMAIL_PROVIDER",
         "ENVIRONMENT",
     }
 }

@@ -32,6 +32,11 @@ ENVIRON = {
 }
 EMAIL_ONLY = kube_secret.make({}, ENVIRON)
 BOTH = kube_secret.make({}, {**ENVIRON, "TELEGRAM_BOT_TOKEN": "7000000001:abc", "TELEGRAM_UPDATES": "webhook"})
+RELAY = kube_secret.make(
+    {},
+    {name: value for name, value in ENVIRON.items() if not name.startswith("RESEND_")}
+    | {"EMAIL_PROVIDER": "smtp", "SMTP_HOST": "mx.example.com", "SMTP_USERNAME": "ada", "SMTP_PASSWORD": "pa$$ word"},
+)
 SANDBOX = {"NURTURE_SANDBOX", "NURTURE_SANDBOX_URL", "NURTURE_TELEGRAM"}
 """What compose.yaml says beside, for an installation that sends nothing."""
 
@@ -65,7 +70,7 @@ def test_a_service_is_told_what_it_needs_and_nothing_it_does_not_know(overlay: s
 
 @each
 @rooms
-@pytest.mark.parametrize("secret", [EMAIL_ONLY, BOTH], ids=["email", "email and telegram"])
+@pytest.mark.parametrize("secret", [EMAIL_ONLY, BOTH, RELAY], ids=["email", "both", "smtp"])
 def test_a_service_would_start_with_it(overlay: str, room: str, secret: dict[str, str]) -> None:
     one = workload(overlay, room)
     told: Any = settings.load(config_of(room), environment(overlay, one, secret))
@@ -77,9 +82,12 @@ def test_a_service_would_start_with_it(overlay: str, room: str, secret: dict[str
     assert told.nats_url == f"nats://{room}:{secret[f'NATS_{room.upper()}_PASSWORD']}@nats:4222"
     if room == "email":
         assert told.from_email == ENVIRON["FROM_EMAIL"]
+        if secret is RELAY:
+            assert (told.relay.host, told.relay.port, told.relay.tls) == ("mx.example.com", 587, "starttls")
+            assert told.relay.password.reveal() == "pa$$ word"
         assert told.resend_rate_limit == (10 if overlay == "example" else 2)
     if room == "gateway":
-        assert told.webhook_keys() and told.trust_proxy == (overlay == "example")
+        assert bool(told.webhook_keys()) is (secret is not RELAY) and told.trust_proxy == (overlay == "example")
     if room == "controller":
         assert told.nats_replicas == (1 if overlay == "small" else 3)
         assert workload(overlay, "nats").spec.get("replicas", 1) == told.nats_replicas
@@ -92,9 +100,9 @@ def test_every_key_is_written_and_every_written_key_is_used(overlay: str) -> Non
         for name, key, optional in references(one, "secretKeyRef"):
             assert name == "nurture"
             used[key] = used.get(key, True) and optional
-    assert {key for key, optional in used.items() if not optional} <= set(EMAIL_ONLY)
+    assert {key for key, optional in used.items() if not optional} <= set(EMAIL_ONLY) & set(RELAY)
     unused = {kube_secret.ROUTE} if overlay == "small" else set()
-    assert set(used) == set(BOTH) - unused
+    assert set(used) == (set(BOTH) | set(RELAY)) - unused
 
 
 @each
@@ -110,13 +118,14 @@ def test_a_key_of_the_config_map_is_read_by_somebody(overlay: str) -> None:
 @each
 def test_a_secret_goes_only_where_it_belongs(overlay: str) -> None:
     held = {one.name: {key for _, key, _ in references(one, "secretKeyRef")} for one in workloads(overlay)}
-    everybodys = {"SECRET_KEY", "ENVIRONMENT", "PUBLIC_URL", "PUBLISH_SCHEMA"}
+    everybodys = {"SECRET_KEY", "ENVIRONMENT", "EMAIL_PROVIDER", "PUBLIC_URL", "PUBLISH_SCHEMA"}
     for room in ROOMS:
         assert {key for key in held[room] if key.endswith("DATABASE_URL")} == {kube_secret.database_url_of(room)}
         assert {key for key in held[room] if key.startswith("NATS_")} == {f"NATS_{room.upper()}_PASSWORD"}
     assert held["migrate"] == {"DATABASE_URL", "SECRET_KEY", "PUBLISH_SCHEMA"}
     assert held["scoring"] == everybodys | {"SCORING_DATABASE_URL", "NATS_SCORING_PASSWORD"}
     assert {name for name, keys in held.items() if "RESEND_API_KEY" in keys} == {"email"}
+    assert {name for name, keys in held.items() if "SMTP_PASSWORD" in keys} == {"email"}
     assert {name for name, keys in held.items() if "TELEGRAM_BOT_TOKEN" in keys} == {"telegram"}
     assert {name for name, keys in held.items() if "ADMIN_API_KEY" in keys} == {"gateway"}
     assert all(key.startswith("NATS_") for key in held["nats"])

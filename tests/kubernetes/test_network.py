@@ -8,7 +8,7 @@ import pytest
 
 from tests.kubernetes.rendered import NAMESPACE, OVERLAYS, ROOMS, matches, of_kind, workloads
 
-PORTS = (53, 443, 4222, 4318, 5432, 6222, 8080, 8222)
+PORTS = (53, 443, 587, 4222, 4318, 5432, 6222, 8080, 8222)
 
 
 class Place(NamedTuple):
@@ -90,6 +90,7 @@ def expected(overlay: str) -> set[tuple[str, str, int]]:
     edges = {(room, "nats", 4222) for room in ROOMS}
     edges |= {(one, place.name, 5432) for one in (*ROOMS, "migrate") for place in (*STRANGERS, *OUTSIDE)}
     edges |= {(room, place, 443) for room in ("email", "telegram") for place in ("internet", "internet, v6")}
+    edges |= {("email", place, 587) for place in ("internet", "internet, v6")}
     edges |= {(one, "dns", 53) for one in (*ROOMS, "migrate", "nats")}
     edges |= {(one, "gateway", 8080) for one in anybody}
     if overlay != "small":

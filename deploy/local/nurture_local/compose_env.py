@@ -8,10 +8,11 @@ from nurture_local import bus_users, configuration
 from nurture_local.addresses import bus_password, role_password
 from nurture_local.configuration import SANDBOX_SENDER
 from nurture_local.instance import Secrets
-from nurture_local.plan import Keys, telegram_settings
+from nurture_local.plan import Keys, email_settings, telegram_settings
 from nurture_local.rooms import ROOMS
 
 SANDBOX = "http://sandbox:8080"
+POSTBOX = ("sandbox", 2525)
 """Where services find the sandbox, by its name in compose.yaml."""
 _KEPT = {
     "SECRET_KEY": "secret_key",
@@ -24,7 +25,8 @@ _KEPT = {
 }
 GIVEN = (
     "ENVIRONMENT", "SECRET_KEY", "ADMIN_API_KEY", "PUBLIC_URL", "PUBLISH_SCHEMA",
-    "RESEND_API_KEY", "RESEND_API_URL", "RESEND_WEBHOOK_SECRET", "FROM_EMAIL",
+    "EMAIL_PROVIDER", "RESEND_API_KEY", "RESEND_API_URL", "RESEND_WEBHOOK_SECRET", "FROM_EMAIL",
+    "SMTP_HOST", "SMTP_PORT", "SMTP_TLS", "SMTP_USERNAME", "SMTP_PASSWORD",
     "TELEGRAM_BOT_TOKEN", "TELEGRAM_API_URL", "TELEGRAM_LINK_URL", "TELEGRAM_UPDATES", "TELEGRAM_WEBHOOK_SECRET",
 )  # fmt: skip
 """Settings of the user's: from the environment, else as the file had them."""
@@ -81,10 +83,12 @@ def make(before: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str
         "NURTURE_SANDBOX": "0" if told.live else "1",
         "NURTURE_SANDBOX_URL": shown,
         "NURTURE_TELEGRAM": told.telegram,
-        "RESEND_API_KEY": keys.resend_api_key,
+        "EMAIL_PROVIDER": told.email_provider,
+        # In the sandbox its address is also where `verify` finds the ledger, whatever emails go over.
+        "RESEND_API_KEY": "",
         "RESEND_API_URL": told.resend_api_url if told.live else SANDBOX,
         "RESEND_WEBHOOK_SECRET": keys.webhook_secret,
-        "FROM_EMAIL": told.from_email or SANDBOX_SENDER,
+        **email_settings(told, keys, SANDBOX, POSTBOX),
         **telegram_settings(told, keys, SANDBOX, shown),
         # For the `nurture` command on this machine.
         "NURTURE_URL": gateway,
@@ -96,10 +100,14 @@ def _given(before: Mapping[str, str], environ: Mapping[str, str], secrets: Secre
     # What was written for the sandbox, or by default, is nobody's wish: a key that comes later replaces it.
     made = {SANDBOX, SANDBOX_SENDER, secrets.sandbox_api_key, secrets.sandbox_bot_token, secrets.webhook_secret}
     local = "http://127.0.0.1:"
+    of_sandbox = before.get("SMTP_HOST") == POSTBOX[0]
     kept = {
         name: before[name]
         for name in GIVEN
-        if before.get(name) and before[name] not in made and not before[name].startswith(local)
+        if before.get(name)
+        and not (of_sandbox and name.startswith("SMTP_"))
+        and before[name] not in made
+        and not before[name].startswith(local)
     }
     asked = [name for known in GIVEN for name in (known, f"{known}_FILE") if environ.get(name)]
     return {**kept, **{name: environ[name] for name in asked}}

@@ -35,6 +35,12 @@ class Configuration(Struct, kw_only=True, frozen=True):
     resend_api_url: str = "https://api.resend.com"
     resend_webhook_secret: Secret | None = None
     from_email: str | None = None
+    email_provider: Literal["resend", "smtp"] = "resend"
+    smtp_host: str | None = None
+    smtp_port: int = 0
+    smtp_tls: Literal["starttls", "tls", "none"] = "starttls"
+    smtp_username: str = ""
+    smtp_password: Secret | None = None
     telegram_bot_token: Secret | None = None
     telegram_api_url: str = "https://api.telegram.org"
     telegram_link_url: str = "https://t.me"
@@ -44,7 +50,14 @@ class Configuration(Struct, kw_only=True, frozen=True):
     @property
     def live(self) -> bool:
         """Whether emails leave this machine."""
-        return bool(self.resend_api_key)
+        return bool(self.smtp_host if self.email_provider == "smtp" else self.resend_api_key)
+
+    @property
+    def what_is_live(self) -> str:
+        """The setting that makes messages real; to be unset where they must not be."""
+        if not self.live:
+            return "TELEGRAM_BOT_TOKEN"
+        return "SMTP_HOST" if self.email_provider == "smtp" else "RESEND_API_KEY"
 
     @property
     def telegram(self) -> TelegramMode:
@@ -79,8 +92,10 @@ def load(environ: Mapping[str, str] = os.environ) -> Configuration:
     if trouble := supabase_without_address(environ):
         raise SettingsError(trouble)
     found = settings.load(Configuration, environ)
+    _check_provider(found)
     if found.environment == "production":
-        needed = ("resend_api_key", "resend_webhook_secret", "secret_key", "admin_api_key")
+        provider = ("smtp_host",) if found.email_provider == "smtp" else ("resend_api_key", "resend_webhook_secret")
+        needed = (*provider, "secret_key", "admin_api_key")
         missing = [name.upper() for name in needed if not getattr(found, name)]
         if missing:
             raise SettingsError(
@@ -94,11 +109,31 @@ def load(environ: Mapping[str, str] = os.environ) -> Configuration:
             "or leave it unset to run with the sandbox"
         )
     if found.live and not found.from_email:
+        domain = "that your relay sends for" if found.email_provider == "smtp" else "that is verified with Resend"
         raise SettingsError(
-            "RESEND_API_KEY is set, so emails would be real, but FROM_EMAIL is not: set it to a sender of a domain "
-            "that is verified with Resend, like `Nurture <hello@example.com>`"
+            f"{found.what_is_live} is set, so emails would be real, but FROM_EMAIL is not: set it to a sender of a domain "
+            f"{domain}, like `Nurture <hello@example.com>`"
         )
     return found
+
+
+def _check_provider(found: Configuration) -> None:
+    """Who emails are given to has to be clear: half of one provider's settings beside another's is somebody's mistake."""
+    if found.email_provider == "resend":
+        if found.smtp_host:
+            raise SettingsError(
+                "SMTP_HOST is set, but emails go to Resend: set EMAIL_PROVIDER=smtp as well, or unset SMTP_HOST"
+            )
+        return
+    if not found.smtp_host and found.resend_api_key:
+        raise SettingsError(
+            "EMAIL_PROVIDER=smtp, and RESEND_API_KEY is set, but SMTP_HOST is not: set SMTP_HOST to your relay, or unset "
+            "EMAIL_PROVIDER to send through Resend, or unset RESEND_API_KEY to run with the sandbox"
+        )
+    if not found.smtp_host and (found.smtp_username or found.smtp_password):
+        raise SettingsError("SMTP_USERNAME or SMTP_PASSWORD is set, but SMTP_HOST is not: set it to your relay")
+    if bool(found.smtp_username) != bool(found.smtp_password):
+        raise SettingsError("SMTP_USERNAME and SMTP_PASSWORD: a login takes both; set the other, or neither")
 
 
 def check_options(options: Options, configuration: Configuration) -> None:
@@ -106,7 +141,7 @@ def check_options(options: Options, configuration: Configuration) -> None:
     if options.speed is not None and options.speed <= 0:
         raise SettingsError("--speed takes a number above 0: business seconds per real second")
     if options.speed not in (None, 1) and configuration.any_live:
-        name = "RESEND_API_KEY" if configuration.live else "TELEGRAM_BOT_TOKEN"
+        name = configuration.what_is_live
         raise SettingsError(f"--speed works with the sandbox only: unset {name}, or leave --speed away")
 
 

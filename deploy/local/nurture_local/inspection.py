@@ -20,7 +20,16 @@ from nurture_local.server import ServerRefused
 _PATIENCE = 5
 _SHOWN = {
     "gateway": ("PUBLIC_URL", "ENVIRONMENT", "NURTURE_CLOCK"),
-    "email": ("FROM_EMAIL", "RESEND_RATE_LIMIT"),
+    "email": (
+        "FROM_EMAIL",
+        "EMAIL_PROVIDER",
+        "RESEND_RATE_LIMIT",
+        "SMTP_HOST",
+        "SMTP_PORT",
+        "SMTP_TLS",
+        "SMTP_USERNAME",
+        "SMTP_RATE_LIMIT",
+    ),
     "telegram": ("TELEGRAM_UPDATES",),
 }
 _FORMS = {
@@ -111,7 +120,9 @@ async def glance(admin_url: str, publish_schema: str) -> dict[str, Any]:
 
 _EMAIL = (
     "select c.parked_until::text, c.park_reason, 1 / nullif(p.interval_seconds, 0) as rate"
-    " from {publish}.email_channel c left join email.pace p on p.account = 'resend'"
+    # Of the provider that was called last.
+    " from {publish}.email_channel c left join lateral"
+    " (select interval_seconds from email.pace order by next_at desc limit 1) p on true"
 )
 _TELEGRAM = (
     "select ready, bot_username, updates, problem, parked_until::text, park_reason from {publish}.telegram_channel"

@@ -25,7 +25,8 @@ metadata:
 type: Opaque
 stringData:
 """
-_NEEDED = ("DATABASE_URL", "PUBLIC_URL", "RESEND_API_KEY", "RESEND_WEBHOOK_SECRET", "FROM_EMAIL")
+_NEEDED = ("DATABASE_URL", "PUBLIC_URL", "FROM_EMAIL")
+_NEEDED_BY = {"smtp": ("SMTP_HOST",), "resend": ("RESEND_API_KEY", "RESEND_WEBHOOK_SECRET")}
 _LINE = re.compile(r'^  ([A-Z][A-Z0-9_]*): (".*")$', re.MULTILINE)
 
 
@@ -83,6 +84,8 @@ class _Address(Struct, frozen=True):
 
 
 def _all_there(before: Mapping[str, str], environ: Mapping[str, str]) -> None:
-    missing = [name for name in _NEEDED if not (environ.get(name) or environ.get(f"{name}_FILE") or before.get(name))]
+    provider = environ.get("EMAIL_PROVIDER") or before.get("EMAIL_PROVIDER") or "resend"
+    needed = (*_NEEDED, *_NEEDED_BY.get(provider, ()))
+    missing = [name for name in needed if not (environ.get(name) or environ.get(f"{name}_FILE") or before.get(name))]
     if missing:
         raise SettingsError(f"missing: {', '.join(missing)}. In a cluster everything is real: set each, or NAME_FILE")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from msgspec import Struct
+from nurture_chassis.settings import email_mode
 
 from nurture_local import business_clock, cluster_home, nats, postgres
 from nurture_local.addresses import for_role, role_password
@@ -26,6 +27,12 @@ WITHHELD = (
     "RESEND_API_URL",
     "RESEND_WEBHOOK_SECRET",
     "FROM_EMAIL",
+    "EMAIL_PROVIDER",
+    "SMTP_HOST",
+    "SMTP_PORT",
+    "SMTP_TLS",
+    "SMTP_USERNAME",
+    "SMTP_PASSWORD",
     "TELEGRAM_BOT_TOKEN",
     "TELEGRAM_API_URL",
     "TELEGRAM_LINK_URL",
@@ -36,6 +43,10 @@ WITHHELD = (
     "NURTURE_SANDBOX_URL",
 )
 """Not inherited by children: each gets only those that it needs."""
+
+
+POSTBOX = "sandbox-smtp"
+"""The port at which the sandbox takes mails over SMTP."""
 
 
 class Refused(Exception):
@@ -67,7 +78,7 @@ def make(
     state.ports = _ports(state.ports, configuration, options, taken) | {"gateway": port}
     state.gateway = f"http://{LOOPBACK}:{port}"
     state.live = configuration.any_live
-    state.mode = "LIVE (Resend)" if configuration.live else "sandbox"
+    state.mode = email_mode(configuration.email_provider, live=configuration.live)
     state.sandbox = None if configuration.live else f"http://{LOOPBACK}:{state.ports['sandbox']}"
     state.nats = configuration.nats_url or nats.url(state.ports["nats"])
     state.publish_schema = configuration.publish_schema
@@ -129,10 +140,9 @@ def _bot_token(configuration: Configuration, secrets: Secrets) -> str:
 def _set_clock(state: State, configuration: Configuration, options: Options) -> None:
     origin = business_clock.resume(state.clock, state.stopped_at, options.speed or 1, time.time())
     if origin and configuration.any_live:
-        name = "RESEND_API_KEY" if configuration.live else "TELEGRAM_BOT_TOKEN"
         raise Refused(
-            f"this data dir's business time runs ahead of real time (an earlier run had --speed), and {name} is set: "
-            "begin anew with --fresh, or name another --data-dir"
+            "this data dir's business time runs ahead of real time (an earlier run had --speed), and "
+            f"{configuration.what_is_live} is set: begin anew with --fresh, or name another --data-dir"
         )
     state.clock, state.stopped_at = origin, None
 
@@ -140,9 +150,15 @@ def _set_clock(state: State, configuration: Configuration, options: Options) -> 
 def _ports(last: dict[str, int], configuration: Configuration, options: Options, taken: set[int]) -> dict[str, int]:
     names = [*_names(options)]
     names += [] if configuration.live else ["sandbox"]
+    names += [POSTBOX] if _postbox(configuration) else []
     names += [] if configuration.nats_url else ["nats", "nats-monitor"]
     names += [] if configuration.database_url else ["postgres"]
     return {name: remembered_port(last.get(name), taken) for name in names if name != "gateway"}
+
+
+def _postbox(configuration: Configuration) -> bool:
+    """Whether the sandbox has to take mails over SMTP."""
+    return configuration.email_provider == "smtp" and not configuration.live
 
 
 def _names(options: Options) -> list[str]:
@@ -205,6 +221,7 @@ def _sandbox(data: DataDir, state: State, keys: Keys, environ: Mapping[str, str]
             "SANDBOX_DATA": str((data.path / "sandbox").resolve()),
             "SANDBOX_WEBHOOK_URL": f"{state.gateway}/admin/api/email/webhook",
             "RESEND_WEBHOOK_SECRET": keys.webhook_secret,
+            **({"SANDBOX_SMTP_PORT": str(state.ports[POSTBOX])} if POSTBOX in state.ports else {}),
             **({"NURTURE_CLOCK": clock} if clock else {}),
         },
         ready=http_ok(port, "/health/ready"),
@@ -232,9 +249,11 @@ def _services(
         "NURTURE_HTTP_HOST": environ.get("NURTURE_HTTP_HOST") or LOOPBACK,
         **({"NURTURE_CLOCK": clock} if clock else {}),
         "NURTURE_TELEGRAM": configuration.telegram,
+        "EMAIL_PROVIDER": configuration.email_provider,
         **({} if configuration.live else {"NURTURE_SANDBOX": "1"}),
     }
     telegram = telegram_settings(configuration, keys, state.sandbox or "", state.sandbox or "")
+    email = email_settings(configuration, keys, state.sandbox or "", (LOOPBACK, state.ports.get(POSTBOX, 0)))
     links = {"TELEGRAM_LINK_URL": telegram.get("TELEGRAM_LINK_URL", "")}
     own = {
         "gateway": {
@@ -246,11 +265,7 @@ def _services(
             **links,
         },
         "controller": links,
-        "email": {
-            "RESEND_API_KEY": keys.resend_api_key,
-            "RESEND_API_URL": state.sandbox or configuration.resend_api_url,
-            "FROM_EMAIL": configuration.from_email or SANDBOX_SENDER,
-        },
+        "email": email,
         "telegram": telegram,
     }
     specs = []
@@ -273,6 +288,25 @@ def _services(
             )
         )
     return specs
+
+
+def email_settings(configuration: Configuration, keys: Keys, sandbox: str, postbox: tuple[str, int]) -> dict[str, str]:
+    """Who emails are given to, the sandbox or the real provider, never a mixture. Over SMTP services find the sandbox at
+    `postbox`, a host and a port."""
+    sender = {"FROM_EMAIL": configuration.from_email or SANDBOX_SENDER}
+    if configuration.email_provider == "resend":
+        url = configuration.resend_api_url if configuration.live else sandbox
+        return sender | {"RESEND_API_KEY": keys.resend_api_key, "RESEND_API_URL": url}
+    if not configuration.live:
+        host, port = postbox
+        return sender | {"SMTP_HOST": host, "SMTP_PORT": str(port), "SMTP_TLS": "none"}
+    return sender | {
+        "SMTP_HOST": configuration.smtp_host or "",
+        "SMTP_PORT": str(configuration.smtp_port),
+        "SMTP_TLS": configuration.smtp_tls,
+        "SMTP_USERNAME": configuration.smtp_username,
+        "SMTP_PASSWORD": configuration.smtp_password.reveal() if configuration.smtp_password else "",
+    }
 
 
 def telegram_settings(configuration: Configuration, keys: Keys, sandbox: str, shown: str) -> dict[str, str]:

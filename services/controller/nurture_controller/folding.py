@@ -84,6 +84,8 @@ def of_observation(item: Observation) -> Logged:
         detail["reason"] = f"{item.bounce or 'unknown'}_bounce"
     if item.link:
         detail["link"] = item.link
+    if item.final:
+        detail["final"] = True
     return Logged(item.event_id, item.delivery_id, item.provider_id, kind, item.at, detail)
 
 

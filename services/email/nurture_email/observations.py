@@ -81,6 +81,22 @@ def settlement(delivery_id: UUID, result: Result, at: datetime, attempt: int) ->
     )
 
 
+def handed_over(claim_id: UUID, results: Mapping[UUID, Result], at: datetime) -> list[Observation]:
+    """What a provider that reports nothing later has taken: being sent is the last that is heard of it."""
+    return [
+        Observation(
+            event_id=derived("handed-over", claim_id, id),
+            kind="sent",
+            at=at,
+            delivery_id=id,
+            provider_id=result.provider_id,
+            final=True,
+        )
+        for id, result in results.items()
+        if result.outcome == "accepted"
+    ]
+
+
 def late(claim_id: UUID, results: Mapping[UUID, Result], at: datetime) -> list[Observation]:
     """What an answer shows that came after its claim had passed on to another worker: who was accepted left, whatever the
     later attempts end in. Nothing else in it counts."""

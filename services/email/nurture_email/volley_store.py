@@ -10,8 +10,8 @@ from nurture_chassis.outbox import Saying
 from nurture_contracts.events import EmailsObserved, EmailsSettled, Observation, Settlement, TestEmailsProgressed
 from nurture_contracts.ids import uuid7
 
-from nurture_email.attempts import Claim, Next, Retry, Settle
-from nurture_email.observations import Report, late, progress_of_test, settlement
+from nurture_email.attempts import Claim, Next, Result, Retry, Settle
+from nurture_email.observations import Report, handed_over, progress_of_test, settlement
 from nurture_email.rendering import RenderSettings
 from nurture_email.store import Look, Store, Taken, as_taken, follow_up, suppress
 
@@ -86,6 +86,7 @@ async def _say(tx: Saying, ended: Sequence[Ended], at: datetime) -> None:
     """What these ends mean to others: settlements, dead addresses, and claims for whoever is to be tried again."""
     settled: list[Settlement] = []
     tests: list[Observation] = []
+    taken: list[Observation] = []
     dead: list[Report] = []
     for claim, following, _ in ended:
         assert isinstance(following, Settle)
@@ -96,11 +97,15 @@ async def _say(tx: Saying, ended: Sequence[Ended], at: datetime) -> None:
             settled.append(settlement(id, result, at, claim.attempt))
             if result.dead:
                 dead.append(Report(id, "bounced", at))
+        if not claim.test:
+            taken += handed_over(claim.id, following.results, at)
         for followup in following.followups:
             await follow_up(tx, claim, followup)
     about = [traceparent for end in ended for traceparent in end.about]
     if settled:
         tx.say(EmailsSettled(claim_id=uuid7(), items=settled), about=about)
+    if taken:
+        tx.say(EmailsObserved(items=taken), about=about)
     if tests:
         tx.say(TestEmailsProgressed(items=tests), about=about)
     await suppress(tx, dead)
@@ -109,11 +114,13 @@ async def _say(tx: Saying, ended: Sequence[Ended], at: datetime) -> None:
 def _say_late(tx: Saying, ended: Sequence[Ended], at: datetime) -> None:
     """An answer that came after its claim had passed on still shows who was accepted."""
     for test, message in ((False, EmailsObserved), (True, TestEmailsProgressed)):
-        items = [item for end in ended if end.claim.test is test for item in late(end.claim.id, _results(end), at)]
+        items = [
+            item for end in ended if end.claim.test is test for item in handed_over(end.claim.id, _results(end), at)
+        ]
         if items:
             tx.say(message(items=items))
 
 
-def _results(end: Ended):
+def _results(end: Ended) -> dict[UUID, Result]:
     assert isinstance(end.following, Settle)
     return end.following.results

@@ -20,7 +20,7 @@ class Config(ServiceSettings, kw_only=True, frozen=True):
     admin_api_key: Secret
     """Opens everything under `/admin`; generated once for a local instance."""
     resend_webhook_secret: Secret = Secret("")
-    """The signing secret of Resend's webhook, `whsec_…`; without it webhooks are refused."""
+    """The signing secret of Resend's webhook, `whsec_…`; without it webhooks are refused. SMTP has none."""
     telegram_webhook_secret: Secret = Secret("")
     """Sent by Telegram with each update."""
     telegram_link_url: str = "https://t.me"
@@ -58,7 +58,8 @@ class Config(ServiceSettings, kw_only=True, frozen=True):
 
     def webhook_keys(self) -> list[bytes]:
         """Empty when no secret is set: every webhook is then refused. Raises SettingsError on a secret of another form."""
-        if self.environment == "production" and not self.resend_webhook_secret:
+        wanted = self.environment == "production" and self.email_provider == "resend"
+        if wanted and not self.resend_webhook_secret:
             raise SettingsError(
                 "missing: RESEND_WEBHOOK_SECRET. In production, outcomes of emails come by signed webhooks only."
             )

@@ -47,7 +47,7 @@ class Handlers:
         await self._fold(news)
 
     async def emails_observed(self, page: EmailsObserved) -> None:
-        """Deliveries count, answers are credited."""
+        """Deliveries count, answers are credited; where nobody reports deliveries, what was sent counts."""
         await self._observed("scoring-email-observed", page.items, ("delivered",), EmailsObserved)
 
     async def telegrams_observed(self, page: TelegramsObserved) -> None:
@@ -60,8 +60,9 @@ class Handlers:
         news: dict[UUID, News] = {}
         refused: list[tuple[Observation, str]] = []
         for item in items:
-            signal = None if item.kind in delivered else credits.of_observation(item)
-            if item.delivery_id is None or (signal is None and item.kind not in delivered):
+            arrived = item.kind in delivered or item.final
+            signal = None if arrived else credits.of_observation(item)
+            if item.delivery_id is None or (signal is None and not arrived):
                 continue
             if reason := self._untimely(item):
                 refused.append((item, reason))

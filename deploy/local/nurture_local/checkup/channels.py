@@ -5,6 +5,8 @@ from email.utils import parseaddr
 from typing import Any
 from urllib.parse import urlsplit
 
+from nurture_chassis.settings import email_mode
+
 from nurture_local.checkup.facts import Facts
 from nurture_local.checkup.finding import Finding, fail, ok, skip, warn
 
@@ -13,7 +15,7 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1", "0.0.0.0")  # noqa: S104 - compare
 _NOWHERE = ("localhost", "test", "example", "invalid", "local", "example.com", "example.org", "example.net")
 """Domains that nobody can verify with a provider (RFC 2606, RFC 6761, RFC 6762)."""
 _ELSEWHERE = "only the instance itself knows; run this beside it"
-_STATED_BY_DEFAULT = "2"
+_STATED_BY_DEFAULT = {"RESEND_RATE_LIMIT": "2", "SMTP_RATE_LIMIT": "10"}
 
 
 def public_url(facts: Facts) -> Finding:
@@ -36,15 +38,38 @@ def email(facts: Facts) -> list[Finding]:
     """Mode, sender, key, rate, whether it is parked, webhooks."""
     if facts.live is None:
         return [skip("email mode", "the gateway did not tell")]
-    mode = ok("email mode", "LIVE (Resend)" if facts.live else "sandbox: nothing leaves this machine")
+    said = email_mode("smtp" if _over_smtp(facts) else "resend", live=facts.live)
+    mode = ok("email mode", said if facts.live else f"{said}: nothing leaves this machine")
     if facts.settings is None:
         return [mode, skip("email settings", _ELSEWHERE), *_email_record(facts)]
+    if _over_smtp(facts):
+        return [mode, _sender(facts), _relay(facts), *_email_record(facts)]
     return [mode, _sender(facts), _key(facts), _webhook_secret(facts), *_email_record(facts)]
+
+
+def _over_smtp(facts: Facts) -> bool:
+    told = (facts.front.health or {}).get("email", "") if facts.front else ""
+    return _setting(facts, "email", "EMAIL_PROVIDER") == "smtp" or (facts.settings is None and "SMTP" in str(told))
+
+
+def _relay(facts: Facts) -> Finding:
+    if not facts.live:
+        return ok("smtp relay", "the sandbox", "none, in the sandbox")
+    host, port, tls = (_setting(facts, "email", name) for name in ("SMTP_HOST", "SMTP_PORT", "SMTP_TLS"))
+    user = _setting(facts, "email", "SMTP_USERNAME")
+    place = host if port in (None, "0") else f"{host}:{port}"
+    found = f"{place}, {tls or 'starttls'}, {f'as {user}' if user else 'without a login'}"
+    if tls == "none" and host not in _LOOPBACK:
+        return warn(
+            "smtp relay", found, "TLS", "mails cross the network readable: set SMTP_TLS=starttls or tls; restart"
+        )
+    return ok("smtp relay", found, "a host that relays for FROM_EMAIL's domain")
 
 
 def _sender(facts: Facts) -> Finding:
     given = _setting(facts, "email", "FROM_EMAIL") or ""
-    wanted = "an address, or Name <address>" + (", of a domain verified with Resend" if facts.live else "")
+    domain_of = "that your relay sends for" if _over_smtp(facts) else "verified with Resend"
+    wanted = "an address, or Name <address>" + (f", of a domain {domain_of}" if facts.live else "")
     found = _ADDRESS.fullmatch(parseaddr(given)[1])
     if not found:
         fix = "set FROM_EMAIL, like Nurture <hello@your-domain>; restart"
@@ -84,14 +109,19 @@ def _email_record(facts: Facts) -> list[Finding]:
     if record is None or record["problem"] or record.get("email") is None:
         why = "the database is not known" if record is None else "the database did not tell"
         return [skip("rate limit", why), skip("email channel", why), skip("webhooks", why)]
-    channel, told = record["email"], _setting(facts, "email", "RESEND_RATE_LIMIT") or _STATED_BY_DEFAULT
-    rate = channel["rate"]
+    channel = record["email"]
+    parked = _parked("email channel", channel, "nurture service restart email, once the account is in order")
+    if _over_smtp(facts):
+        none = ok("webhooks", "SMTP has none: opens and clicks come by our own links, bounces to FROM_EMAIL's mailbox")
+        return [ok("rate limit", f"{_limit(facts, 'SMTP_RATE_LIMIT')} emails/s", "what the relay takes"), parked, none]
+    rate, told = channel["rate"], _limit(facts, "RESEND_RATE_LIMIT")
     stated = f"{rate:g} requests/s, as last stated" if rate else f"{told} requests/s until the provider states its own"
-    return [
-        ok("rate limit", stated, "the account's own"),
-        _parked("email channel", channel, "nurture service restart email, once the account is in order"),
-        _webhooks(facts, record["webhooks"] or {"age": None, "unanswered": 0}),
-    ]
+    seen = record["webhooks"] or {"age": None, "unanswered": 0}
+    return [ok("rate limit", stated, "the account's own"), parked, _webhooks(facts, seen)]
+
+
+def _limit(facts: Facts, name: str) -> str:
+    return _setting(facts, "email", name) or _STATED_BY_DEFAULT[name]
 
 
 def _webhooks(facts: Facts, seen: dict[str, Any]) -> Finding:

@@ -17,7 +17,7 @@ def compose_env(file: Path = Path("deploy/.env")) -> int:
     """
     import os
 
-    from nurture_chassis.settings import SettingsError
+    from nurture_chassis.settings import SettingsError, email_mode
 
     from nurture_local import compose_env as settings
     from nurture_local import durable
@@ -32,8 +32,6 @@ def compose_env(file: Path = Path("deploy/.env")) -> int:
         raise Failure(str(error)) from None
     except OSError as error:
         raise Failure(f"cannot write {file}: {error.strerror}") from None
-    sandbox = made["NURTURE_SANDBOX"] == "1"
-    console.print(
-        f"{file}: email {'sandbox' if sandbox else 'LIVE (Resend)'}, telegram {made['NURTURE_TELEGRAM']}", markup=False
-    )
+    mode = email_mode(made["EMAIL_PROVIDER"], live=made["NURTURE_SANDBOX"] == "0")
+    console.print(f"{file}: email {mode}, telegram {made['NURTURE_TELEGRAM']}", markup=False)
     return 0

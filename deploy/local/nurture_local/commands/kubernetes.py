@@ -19,7 +19,7 @@ def kube_secret(file: Path = Path("deploy/kubernetes/secret.yaml"), *, compose_e
     """
     import os
 
-    from nurture_chassis.settings import SettingsError
+    from nurture_chassis.settings import SettingsError, email_mode
 
     from nurture_local import compose_env as compose
     from nurture_local import durable, kube_secret
@@ -39,5 +39,6 @@ def kube_secret(file: Path = Path("deploy/kubernetes/secret.yaml"), *, compose_e
     except OSError as error:
         raise Failure(f"cannot use {error.filename or file}: {error.strerror}") from None
     telegram = "LIVE (Telegram)" if made.get("TELEGRAM_BOT_TOKEN") else "off"
-    console.print(f"{file}: email LIVE (Resend), telegram {telegram}, reached at {made['PUBLIC_URL']}", markup=False)
+    mode = email_mode(made["EMAIL_PROVIDER"], live=True)
+    console.print(f"{file}: email {mode}, telegram {telegram}, reached at {made['PUBLIC_URL']}", markup=False)
     return 0

@@ -31,7 +31,7 @@ def up(
     speed: float | None = None,
     demo: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
-    """Start everything: NATS, PostgreSQL, the services and, without RESEND_API_KEY, the sandbox.
+    """Start everything: NATS, PostgreSQL, the services and, without RESEND_API_KEY or SMTP_HOST, the sandbox.
 
     Parameters
     ----------
@@ -84,7 +84,9 @@ def up(
 
 def _refuse_live(live: bool) -> None:
     if live:
-        raise Failure("--demo works with the sandbox only", "unset RESEND_API_KEY and TELEGRAM_BOT_TOKEN", code=USAGE)
+        raise Failure(
+            "--demo works with the sandbox only", "unset RESEND_API_KEY, SMTP_HOST and TELEGRAM_BOT_TOKEN", code=USAGE
+        )
 
 
 def _refuse_people(data: DataDir, *, elsewhere: bool = False) -> None:

@@ -15,7 +15,7 @@ from nurture_local.verify.verdict import Verdict
 PATIENCE = 120.0
 """Real seconds: a lease and half a minute for whoever takes it up."""
 AGAIN = 3.0
-_ACCOUNTS = {"email": "resend", "telegram": "telegram"}
+_ACCOUNTS = (("email", "resend"), ("email", "smtp"), ("telegram", "telegram"))
 _KEPT_BACK = {"email": 1.0, "telegram": 0.9}
 """Share of the allowed rate that a room's pace uses."""
 Examined = tuple[Snapshot, list[Verdict]]
@@ -103,14 +103,14 @@ def _still(history: Snapshot) -> bool:
 
 
 def rates(history: Snapshot, place: Place) -> dict[str, Rate]:
-    """What the rooms keep to now, with room for calls that gathered behind a stall of this machine."""
-    return {
-        channel: Rate(
-            per_second=round(_KEPT_BACK[channel] ** -1 / history.pace[account], 2), slack=place.slack(channel)
-        )
-        for channel, account in _ACCOUNTS.items()
-        if history.pace.get(account)
-    }
+    """What the rooms keep to now, with room for calls that gathered behind a stall of this machine. Emails that went to
+    another provider before kept to another rate: the quicker one is asked for."""
+    allowed: dict[str, float] = {}
+    for channel, account in _ACCOUNTS:
+        if history.pace.get(account):
+            rate = round(_KEPT_BACK[channel] ** -1 / history.pace[account], 2)
+            allowed[channel] = max(rate, allowed.get(channel, 0.0))
+    return {channel: Rate(per_second=rate, slack=place.slack(channel)) for channel, rate in allowed.items()}
 
 
 class _Searched:

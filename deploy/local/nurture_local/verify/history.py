@@ -99,7 +99,7 @@ class Request(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Event(Struct, frozen=True, kw_only=True, gc=False):
-    """A row of the log. `reason`, `attempts`, `arrived`, `signal`, `link` are from its detail."""
+    """A row of the log. `reason`, `attempts`, `arrived`, `final`, `signal`, `link` are from its detail."""
 
     event_id: UUID
     delivery_id: UUID | None
@@ -110,6 +110,7 @@ class Event(Struct, frozen=True, kw_only=True, gc=False):
     reason: str | None = None
     attempts: int = 0
     arrived: bool = False
+    final: bool = False
     signal: str = "unknown"
     link: str | None = None
 

@@ -33,7 +33,7 @@ select speed, real_epoch, business_epoch from controller.clock
 -- A delivery's together, so that nobody has to hold all of them to sort them.
 select event_id, delivery_id, kind, at, received_at, provider_id, detail->>'reason' as reason,
     coalesce((detail->>'attempts')::int, 0) as attempts, coalesce((detail->>'arrived')::boolean, false) as arrived,
-    coalesce(detail->>'signal', 'unknown') as signal, detail->>'link' as link
+    coalesce((detail->>'final')::boolean, false) as final, coalesce(detail->>'signal', 'unknown') as signal, detail->>'link' as link
 from controller.delivery_events order by delivery_id, at
 
 -- name: fallbacks

@@ -39,12 +39,13 @@ def weight(at: float) -> float:
 
 
 def heard(one: Delivery, events: Iterable[Event]) -> tuple[float | None, tuple[Signal, ...]]:
-    """When a message was delivered and what came back for it, as far as scoring counts it. In Telegram, sent is delivered."""
+    """When a message was delivered and what came back for it, as far as scoring counts it. In Telegram, sent is delivered, and
+    so it is where nobody reports a delivery."""
     delivered: list[float] = []
     signals: set[Signal] = set()
     for event in events:
         at = event.at.timestamp()
-        if event.kind == "delivered" or (one.channel == "telegram" and event.kind == "sent"):
+        if event.kind == "delivered" or event.final or (one.channel == "telegram" and event.kind == "sent"):
             delivered.append(at)
         elif event.kind in WEIGHT and not (event.kind == "opened" and event.provider_id):
             # A provider's own `opened` tells neither who nor what opened it.
