@@ -94,14 +94,16 @@ def hang_up(server: SMTP) -> str:
 async def relaying(
     context: ssl.SSLContext | None = None, *, direct: bool = False, login: bool = False
 ) -> AsyncIterator[Relay]:
-    """A relay on this machine. `context`: it offers STARTTLS, or speaks TLS from the first byte (`direct`)."""
+    """A relay on this machine. `context`: it offers STARTTLS, or speaks TLS from the first byte (`direct`).
+    `login`: it asks for one; without TLS it only offers it."""
     relay, loop = Relay(), asyncio.get_running_loop()
+    plain_login = login and context is None
 
     def talk() -> SMTP:
         relay.connections += 1
         server = SMTP(
             relay, hostname="relay.test", loop=loop, tls_context=None if direct else context,
-            auth_required=login, auth_require_tls=not direct, authenticator=relay.authenticate,
+            auth_required=login and context is not None, auth_require_tls=not (direct or plain_login), authenticator=relay.authenticate,
         )  # fmt: skip
         relay._servers.append(server)
         return server

@@ -176,6 +176,36 @@ def test_a_fault_is_found_and_comes_with_a_way_out(check: str, verdict: str, sai
     assert bool(finding.fix) == (verdict in ("warn", "fail"))
 
 
+def over_smtp(**more: str) -> dict[str, Any]:
+    return settings(
+        True, EMAIL_PROVIDER="smtp", RESEND_API_KEY="", RESEND_WEBHOOK_SECRET="", SMTP_HOST="mx.acme.io", **more
+    )
+
+
+@pytest.mark.parametrize(
+    ("check", "verdict", "said", "facts"),
+    [
+        ("email mode", "ok", "LIVE (SMTP)", healthy(settings=over_smtp())),
+        ("smtp relay", "ok", "mx.acme.io, starttls, without a login", healthy(settings=over_smtp())),
+        ("smtp relay", "ok", "mx.acme.io:2587, starttls, as ada",
+         healthy(settings=over_smtp(SMTP_PORT="2587", SMTP_USERNAME="ada", SMTP_PASSWORD="hush"))),
+        ("smtp relay", "warn", "mx.acme.io, none", healthy(settings=over_smtp(SMTP_TLS="none"))),
+        ("rate limit", "ok", "10 emails/s", healthy(settings=over_smtp())),
+        ("rate limit", "ok", "14 emails/s", healthy(settings=over_smtp(SMTP_RATE_LIMIT="14"))),
+        ("webhooks", "ok", "SMTP has none", healthy(settings=over_smtp(), webhooks__unanswered=3)),
+        ("email channel", "fail", "login_refused_535", healthy(settings=over_smtp(), email__parked_until="2026-01-05",
+         email__park_reason="login_refused_535")),
+    ],
+)  # fmt: skip
+def test_over_smtp_the_relay_is_looked_at_and_nothing_of_resends(
+    check: str, verdict: str, said: str, facts: Facts
+) -> None:
+    finding = found(facts, check)
+    assert finding.verdict == verdict and said in finding.found
+    assert not [one.check for one in diagnose(facts) if one.check in ("resend key", "webhook secret")]
+    assert "hush" not in json.dumps(facts.settings)
+
+
 def test_one_fault_does_not_look_like_two() -> None:
     stopped = healthy(processes={"email": Process("stopped", "service")})
     assert [one.check for one in diagnose(stopped) if one.verdict != "ok"] == ["email"]

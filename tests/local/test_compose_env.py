@@ -77,3 +77,16 @@ def test_the_command_writes_a_file_for_its_owner_alone_that_a_shell_reads_alike(
     shell = subprocess.run(["sh", "-ec", script], cwd=tmp_path, text=True, capture_output=True, timeout=30, check=True)
     seen = dict(line.partition("=")[::2] for line in shell.stdout.split("\0"))
     assert {name: seen.get(name) for name in made} == made
+
+
+def test_over_smtp_the_sandbox_is_the_relay_until_one_is_named() -> None:
+    first = compose_env.make({}, {"EMAIL_PROVIDER": "smtp"})
+    assert (first["SMTP_HOST"], first["SMTP_PORT"], first["SMTP_TLS"]) == ("sandbox", "2525", "none")
+    assert (first["NURTURE_SANDBOX"], first["RESEND_API_URL"]) == ("1", "http://sandbox:8080")
+    assert f'SANDBOX_SMTP_PORT: "{first["SMTP_PORT"]}"' in COMPOSE
+    assert compose_env.make(compose_env.read(compose_env.write(first)), {}) == first
+    relay = {"SMTP_HOST": "mx.example.com", "FROM_EMAIL": "Tea <hello@example.com>"}
+    live = compose_env.make(first, relay | {"SMTP_USERNAME": "tea", "SMTP_PASSWORD": "leaves"})
+    assert (live["NURTURE_SANDBOX"], live["NURTURE_TELEGRAM"], live["EMAIL_PROVIDER"]) == ("0", "off", "smtp")
+    assert (live["SMTP_HOST"], live["SMTP_PORT"], live["SMTP_TLS"]) == ("mx.example.com", "0", "starttls")
+    assert compose_env.make(compose_env.read(compose_env.write(live)), {}) == live

@@ -104,3 +104,13 @@ def test_the_command_writes_a_file_for_its_owner_alone(tmp_path: Path) -> None:
     file.write_text(kube_secret.write(made).replace('SECRET_KEY: "', 'SECRET_KEY: "\\x'))
     broken = run()
     assert broken.returncode == 1 and "cannot be read" in broken.stderr
+
+
+def test_a_relay_instead_of_resend() -> None:
+    relay = {name: value for name, value in TOLD.items() if not name.startswith("RESEND_")} | {"EMAIL_PROVIDER": "smtp"}
+    with pytest.raises(SettingsError, match="missing: SMTP_HOST\\."):
+        kube_secret.make({}, relay)
+    made = kube_secret.make({}, relay | {"SMTP_HOST": "mx.example.com"})
+    assert (made["EMAIL_PROVIDER"], made["SMTP_HOST"], made["SMTP_TLS"]) == ("smtp", "mx.example.com", "starttls")
+    assert "RESEND_API_KEY" not in made
+    assert kube_secret.make(kube_secret.read(kube_secret.write(made)), {}) == made

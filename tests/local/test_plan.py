@@ -231,3 +231,58 @@ def test_what_is_shown_of_somebody_elses_servers_holds_no_password(tmp_path: Pat
     assert shown["nats"] == "nats://operator@one.example:4222,nats://operator@two.example:4222"
     assert shown["database"] == "postgresql://admin@db.example/nurture"
     assert {spec.env["NATS_URL"] for spec in made.specs if spec.stage in (Stage.SERVICE, Stage.GATEWAY)} == {bus}
+
+
+RELAY = {"EMAIL_PROVIDER": "smtp", "SMTP_HOST": "mx.example.com", "FROM_EMAIL": "Nurture <hello@example.com>"}
+LOGIN = {"SMTP_USERNAME": "nurture", "SMTP_PASSWORD": "a-password-of-mine"}
+
+
+def test_over_smtp_without_a_host_the_sandbox_is_the_relay(tmp_path: Path) -> None:
+    made, children = make(tmp_path, {"EMAIL_PROVIDER": "smtp"})
+    assert made.state.mode == "sandbox (SMTP)" and made.state.sandbox
+    email = children["email"].env
+    assert (email["EMAIL_PROVIDER"], email["SMTP_HOST"], email["SMTP_TLS"]) == ("smtp", "127.0.0.1", "none")
+    assert email["SMTP_PORT"] == children["sandbox"].env["SANDBOX_SMTP_PORT"]
+    assert "RESEND_API_KEY" not in email and children["gateway"].env["EMAIL_PROVIDER"] == "smtp"
+
+
+def test_without_smtp_the_sandbox_takes_no_mails_over_it(tmp_path: Path) -> None:
+    _, children = make(tmp_path)
+    assert "SANDBOX_SMTP_PORT" not in children["sandbox"].env
+
+
+def test_a_relay_is_live_and_its_password_is_the_email_services_alone(tmp_path: Path) -> None:
+    made, children = make(tmp_path, RELAY | LOGIN | {"RESEND_API_KEY": "re_of_before"})
+    assert made.state.mode == "LIVE (SMTP)" and made.state.live and "sandbox" not in children
+    assert {name for name, spec in children.items() if "a-password-of-mine" in spec.env.values()} == {"email"}
+    assert children["email"].env["SMTP_HOST"] == "mx.example.com"
+    assert not any("re_of_before" in spec.env.values() for spec in children.values())
+    assert not any("a-password-of-mine" in word for spec in children.values() for word in spec.argv)
+
+
+def test_production_over_smtp_needs_no_key_of_resends() -> None:
+    production = {"ENVIRONMENT": "production", "SECRET_KEY": "s" * 32, "ADMIN_API_KEY": "a" * 32}
+    assert configuration.load(production | RELAY).live
+    with pytest.raises(SettingsError, match="SMTP_HOST"):
+        configuration.load(production | {"EMAIL_PROVIDER": "smtp"})
+
+
+@pytest.mark.parametrize(
+    ("environ", "words"),
+    [
+        ({"SMTP_HOST": "mx.example.com"}, "EMAIL_PROVIDER=smtp"),
+        ({"EMAIL_PROVIDER": "smtp", **LIVE}, "SMTP_HOST"),
+        ({"EMAIL_PROVIDER": "smtp", **LOGIN}, "SMTP_HOST"),
+        ({**RELAY, "SMTP_USERNAME": "nurture"}, "SMTP_PASSWORD"),
+        ({"EMAIL_PROVIDER": "smtp", "SMTP_HOST": "mx.example.com"}, "FROM_EMAIL"),
+    ],
+)
+def test_half_of_a_provider_is_named(environ: dict[str, str], words: str) -> None:
+    with pytest.raises(SettingsError, match=words) as failure:
+        configuration.load(environ)
+    assert LOGIN["SMTP_PASSWORD"] not in str(failure.value)
+
+
+def test_speed_names_the_relay_as_what_is_live() -> None:
+    with pytest.raises(SettingsError, match="unset SMTP_HOST"):
+        configuration.check_options(Options(speed=2), configuration.load(RELAY))

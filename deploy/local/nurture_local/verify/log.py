@@ -25,6 +25,7 @@ class EventLog(Sequence[Event]):
         self._received = array("q")
         self._attempts = array("i")
         self._arrived = bytearray()
+        self._final = bytearray()
         self._words: list[tuple[str, str | None, str, str | None]] = []
         self._providers: list[str | None] = []
         self._known: dict[object, object] = {}
@@ -36,6 +37,7 @@ class EventLog(Sequence[Event]):
         self._received.append((event.received_at - _EPOCH) // _MICROSECOND)
         self._attempts.append(event.attempts)
         self._arrived.append(event.arrived)
+        self._final.append(event.final)
         words = (event.kind, event.reason, event.signal, event.link)
         self._words.append(self._known.setdefault(words, words))  # type: ignore[arg-type]
         # The same id stands in every event of its delivery; neighbours share it.
@@ -66,6 +68,7 @@ class EventLog(Sequence[Event]):
             reason=reason,
             attempts=self._attempts[place],
             arrived=bool(self._arrived[place]),
+            final=bool(self._final[place]),
             signal=signal,
             link=link,
         )
