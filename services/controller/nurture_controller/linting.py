@@ -72,7 +72,8 @@ def _retrying(where: str, by_telegram: bool, by_email: bool) -> Iterator[Finding
         yield Finding(f"{where}.on_ambiguous", problem, hint, "warning")
     if by_email:
         problem = (
-            "has no meaning for email: the provider's idempotency key lets it be asked again without a second mail"
+            "has no meaning for email: under an idempotency key a mail is asked for again without a second one, and over SMTP it "
+            "is not sent again"
         )
         hint = "leave it out" if not by_telegram else "it holds for Telegram only"
         yield Finding(f"{where}.on_ambiguous", problem, hint, "warning")
