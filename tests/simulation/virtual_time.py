@@ -29,7 +29,7 @@ OWNER: ContextVar[set[asyncio.Task[Any]] | None] = ContextVar("OWNER", default=N
 """The tasks of the process that is running; a task that it starts is one of them."""
 _ASKS_TIME = (
     nurture_chassis.clock, nurture_chassis.outbox, nurture_chassis.pace, nurture_contracts.ids, nurture_controller.desks,
-    nurture_email.calls, nurture_email.sender, nurture_telegram.sender,
+    nurture_email.sender, nurture_telegram.sender,
 )  # fmt: skip
 _LOGS = (
     nurture_chassis.outbox, nurture_chassis.triggers, nurture_controller.advancing, nurture_controller.falling_back, nurture_controller.starting,

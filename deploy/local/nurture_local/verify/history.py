@@ -134,8 +134,7 @@ class Ended(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class EmailClaim(Struct, kw_only=True):
-    """A request to the email provider; its id is the idempotency key. Members without a result were certainly not sent,
-    once the claim is settled."""
+    """A request to the email provider. Members without a result were certainly not sent, once the claim is settled."""
 
     id: UUID
     members: list[UUID]
