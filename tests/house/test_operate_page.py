@@ -65,7 +65,9 @@ def reasons() -> set[str]:
     for file in (ROOT / "services").rglob("*.py"):
         tree = ast.parse(file.read_text())
         names = {name.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for name in node.names}
-        ours = file.name in ("settling.py", "bus.py") or ("nurture_chassis.bus" in file.read_text() and "Refused" in names)
+        ours = file.name in ("settling.py", "bus.py") or (
+            "nurture_chassis.bus" in file.read_text() and "Refused" in names
+        )
         for node in ast.walk(tree):
             if isinstance(node, ast.Raise) and ours and node.exc and ast.unparse(node.exc).startswith("Refused("):
                 found |= set(texts(node))
