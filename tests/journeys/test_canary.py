@@ -46,8 +46,11 @@ def next_arrival(system: System, channel: str, after: str | None) -> dict[str, A
 
 
 @pytest.mark.long
-def test_it_arrives_by_both_channels_is_missed_when_it_does_not_and_counts_nowhere(data_dir: Path) -> None:
-    with running(data_dir, env=ON) as system:
+@pytest.mark.parametrize("provider", ["resend", "smtp"])
+def test_it_arrives_by_both_channels_is_missed_when_it_does_not_and_counts_nowhere(
+    provider: str, data_dir: Path
+) -> None:
+    with running(data_dir, env={**ON, "EMAIL_PROVIDER": provider}) as system:
         for channel in ("email", "telegram"):
             one = next_arrival(system, channel, None)
             assert one["arrival_seconds"] >= one["sent_seconds"] > 0, one

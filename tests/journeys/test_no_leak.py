@@ -17,7 +17,7 @@ def test_make_strips_provider_variables(target: str) -> None:
     """What make would run, asked with a planted key: the command begins with an environment without it."""
     shown = subprocess.run(
         ["make", "--dry-run", "--always-make", target], cwd=ROOT, text=True, capture_output=True, check=True,
-        env={**CLEAN, "RESEND_API_KEY": PLANTED, "TELEGRAM_BOT_TOKEN": PLANTED},
+        env={**CLEAN, "RESEND_API_KEY": PLANTED, "SMTP_PASSWORD": PLANTED, "TELEGRAM_BOT_TOKEN": PLANTED},
     ).stdout  # fmt: skip
     (line,) = (line for line in shown.splitlines() if "pytest" in line or "-m bench" in line)
     cleaned = line.split(".venv")[0] + " printenv"
@@ -25,26 +25,33 @@ def test_make_strips_provider_variables(target: str) -> None:
         ["bash", "-c", cleaned],
         text=True,
         capture_output=True,
-        env={**CLEAN, "RESEND_API_KEY": PLANTED, "TELEGRAM_BOT_TOKEN": PLANTED},
+        env={**CLEAN, "RESEND_API_KEY": PLANTED, "SMTP_PASSWORD": PLANTED, "TELEGRAM_BOT_TOKEN": PLANTED},
     )
     assert done.returncode == 0
     assert PLANTED not in done.stdout
 
 
 def test_the_tests_own_systems_do_not_inherit_a_key() -> None:
-    assert not [name for name in CLEAN if name.startswith(("RESEND_", "TELEGRAM_"))]
+    assert not [name for name in CLEAN if name.startswith(("RESEND_", "SMTP_", "TELEGRAM_"))]
 
 
-def test_a_live_key_is_announced_guarded_and_never_printed(data_dir: Path) -> None:
+RESEND = {
+    "RESEND_API_KEY": PLANTED, "RESEND_API_URL": "http://127.0.0.1:9", "RESEND_WEBHOOK_SECRET": SIGNING,
+    "FROM_EMAIL": "Nurture <hello@example.test>",
+}  # fmt: skip
+RELAY = {
+    "EMAIL_PROVIDER": "smtp", "SMTP_HOST": "127.0.0.1", "SMTP_PORT": "9", "SMTP_USERNAME": "nurture", "SMTP_PASSWORD": PLANTED,
+    "FROM_EMAIL": "Nurture <hello@example.test>",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("live", "mode"), [(RESEND, "LIVE (Resend)"), (RELAY, "LIVE (SMTP)")], ids=["resend", "smtp"])
+def test_a_live_key_is_announced_guarded_and_never_printed(live: dict[str, str], mode: str, data_dir: Path) -> None:
     """With a key the system says LIVE everywhere and a bulk trigger wants its number; the provider is a closed port."""
-    live = {
-        "RESEND_API_KEY": PLANTED, "RESEND_API_URL": "http://127.0.0.1:9", "RESEND_WEBHOOK_SECRET": SIGNING,
-        "FROM_EMAIL": "Nurture <hello@example.test>",
-    }  # fmt: skip
     with running(data_dir, env=live) as system:
-        assert "LIVE (Resend)" in system.cli("status").stdout
-        assert system.api.get("/").json()["email"] == "LIVE (Resend)"
-        assert "LIVE (Resend)" in system.api.get("/admin/sign-in", headers={"Accept": "text/html"}).text
+        assert mode in system.cli("status").stdout
+        assert system.api.get("/").json()["email"] == mode
+        assert mode in system.api.get("/admin/sign-in", headers={"Accept": "text/html"}).text
         system.person("zoe", email="zoe@example.test")
         bulk = {"segment": "all", "sequence_type": "onboarding"}
         refused = system.trigger(bulk)

@@ -149,8 +149,10 @@ class Volleys:
     async def _fly(self, ready: Sequence[tuple[Ready, Taken]], slots: Sequence[Slot], taken_at: float) -> None:
         try:
             await self._store.keep_links({id: url for one, _ in ready for id, url in one.links.items()})
-        except UNREACHABLE:
+        except BaseException as error:
             self._ended += [_unsent(one, taken) for one, taken in ready]
+            if not isinstance(error, UNREACHABLE):
+                raise
             ready = slots = ()
         calls = {
             asyncio.create_task(self._call(one, taken, slot, taken_at)): (one, taken)

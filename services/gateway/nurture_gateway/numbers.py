@@ -78,7 +78,7 @@ class ScoreDay(Struct, kw_only=True):
 
 class Rates(Struct, kw_only=True):
     """Parts of one, null where there is nothing to divide by. Bounces and deliveries are parts of what was sent, opens and
-    clicks of what was delivered, failures of what was planned."""
+    clicks of what was sent and did not bounce, failures of what was planned. Over SMTP nobody reports deliveries."""
 
     delivery: float | None
     open: float | None
@@ -227,10 +227,11 @@ async def metrics(rows: Rows, now: datetime) -> Metrics:
 
 def rates(counts: Counts) -> Rates:
     """Parts of one, to four places."""
+    stayed = counts.sent - counts.bounced
     return Rates(
         delivery=_part(counts.delivered, counts.sent),
-        open=_part(counts.opened, counts.delivered),
-        click=_part(counts.clicked, counts.delivered),
+        open=_part(counts.opened, stayed),
+        click=_part(counts.clicked, stayed),
         bounce=_part(counts.bounced, counts.sent),
         failure=_part(counts.failed, counts.planned),
     )

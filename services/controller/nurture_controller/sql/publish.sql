@@ -155,14 +155,15 @@ group by c.day, c.sequence_type, c.step, c.variant, c.channel;
 grant select on {publish}.delivery_analytics to nurture_gateway;
 
 -- The arms of experiments since they began: how many each was planned for (`assigned`; a second try on the other channel is the same
--- assignment), and what came of it. Rates are parts of one: bounces of what was sent, opens and clicks of what was delivered.
+-- assignment), and what came of it. Rates are parts of one: bounces of what was sent, opens and clicks of what was sent and did
+-- not bounce, since over SMTP nobody reports deliveries.
 create or replace view {publish}.experiment_counts as
 select sequence_type, step, variant, min(day) as since, max(day) as until,
        sum(planned - fallbacks)::bigint as assigned, sum(sent)::bigint as sent, sum(delivered)::bigint as delivered,
        sum(opened)::bigint as opened, sum(clicked)::bigint as clicked, sum(bounced)::bigint as bounced,
        sum(complained)::bigint as complained,
-       round(sum(opened) / nullif(sum(delivered), 0), 4) as open_rate,
-       round(sum(clicked) / nullif(sum(delivered), 0), 4) as click_rate,
+       round(sum(opened) / nullif(sum(sent) - sum(bounced), 0), 4) as open_rate,
+       round(sum(clicked) / nullif(sum(sent) - sum(bounced), 0), 4) as click_rate,
        round(sum(bounced) / nullif(sum(sent), 0), 4) as bounce_rate
 from {publish}.delivery_analytics where variant is not null group by 1, 2, 3;
 grant select on {publish}.experiment_counts to nurture_gateway;
@@ -187,7 +188,8 @@ select e.command_id, d.id as delivery_id, d.status, d.failure_reason, v.sent_at,
 from controller.enrolments e join controller.deliveries d on d.enrolment_id = e.id
 cross join lateral (
     select min(received_at) filter (where kind = 'sent') as sent_at,
-           min(received_at) filter (where kind in ('delivered', 'opened', 'clicked') or (detail ->> 'arrived')::boolean)
+           min(received_at) filter (where kind in ('delivered', 'opened', 'clicked') or (detail ->> 'arrived')::boolean
+               or (detail ->> 'final')::boolean)
                as arrived_at
     from controller.delivery_events where delivery_id = d.id) v
 where e.sequence_type = '_canary';
