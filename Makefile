@@ -50,7 +50,7 @@ test-report: setup ## the same as test, and a page by category: .report/index.ht
 	@$(CLEAN) $(BIN)/pytest -q -n $(WORKERS) --dist loadgroup --no-loadscope-reorder -m $(ORDINARY) --junit-xml .report/junit.xml $(ARGS); \
 	 ended=$$?; $(BIN)/python -m tests.report .report && exit $$ended
 
-test-long: setup ## runs of a thousand people and more: a day a minute, deaths of services, limits and budgets
+test-long: setup ## runs of a thousand people, and of instances of their own: a day a minute, deaths of services, restores
 	@$(CLEAN) $(BIN)/pytest -q -n 4 --dist loadgroup --no-loadscope-reorder -m "long" $(ARGS)
 
 scaling: setup ## replicas of a channel add up, and a limit in reach is the rate of any number: alone, five minutes
@@ -68,7 +68,7 @@ simulate: setup ## the same in virtual time: SEEDS=2000 runs, each of which its 
 containers: setup ## build the images and test them as containers; BASES=--from-debian makes the bases too
 	@deploy/images.sh $(BASES)
 	@$(CLEAN) $(if $(BASES),POSTGRES_IMAGE=nurture-postgres:debian NATS_IMAGE=nurture-nats:debian) \
-	 $(BIN)/pytest -q -n 0 -m containers --durations=5 tests/containers $(ARGS)
+	 $(BIN)/pytest -q -n 0 -m "containers and not long" --backend containers --durations=5 tests/containers tests/journeys $(ARGS)
 
 check: setup ## lint, format, types, import rules, lock file
 	@$(BIN)/ruff check .

@@ -1,6 +1,6 @@
 """Where the shared `system` of the journeys runs: as processes on embedded servers, or as containers.
 
-`pytest --backend containers tests/journeys` runs every journey of that fixture on the images, but those marked `processes`.
+`pytest --backend containers -m containers tests/journeys` runs every journey of that fixture on the images, but those marked `processes`.
 """
 
 from collections.abc import Iterator
@@ -25,10 +25,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """In containers there is the one shared system: journeys with one of their own start processes, and are left out."""
     if not in_containers(config):
         return
-    others = [item for item in items if "system" not in getattr(item, "fixturenames", ())]
-    config.hook.pytest_deselected(items=others)
-    items[:] = [item for item in items if item not in others]
-    for item in items:
+    here = [
+        item for item in items if item.path.parent.name == "containers" or "system" in getattr(item, "fixturenames", ())
+    ]
+    config.hook.pytest_deselected(items=[item for item in items if item not in here])
+    items[:] = here
+    for item in here:
         item.add_marker("containers")
         if needs := item.get_closest_marker("processes"):
             item.add_marker(pytest.mark.skip(reason=f"needs processes: {needs.args[0]}"))

@@ -25,6 +25,8 @@ from tests.journeys.system import System, eventually
 ROOMS = ("controller", "email", "telegram", "scoring", "gateway")
 LABEL = "nurture.tests"
 SERVERS = ("postgres", "nats", "sandbox")
+_TOLD = ("NURTURE_URL", "NURTURE_API_KEY", "SECRET_KEY", "RESEND_WEBHOOK_SECRET", "NURTURE_SANDBOX")
+"""What a command is told that is typed beside the containers."""
 
 
 def engine() -> docker.DockerClient:
@@ -66,7 +68,7 @@ class ContainerSystem(System):
         self.definition["postgres"]["ports"] = [f"127.0.0.1:{database}:5432"]
         self.definition["nats"]["ports"] = [f"127.0.0.1:{bus}:4222"]
         where = {
-            **{name: self.told[name] for name in ("NURTURE_URL", "NURTURE_API_KEY", "SECRET_KEY")},
+            **{name: self.told[name] for name in _TOLD},
             "DATABASE_URL": f"postgresql://nurture_admin:{self.told['POSTGRES_PASSWORD']}@127.0.0.1:{database}/nurture",
             "NATS_URL": f"nats://operator:{self.told['NATS_OPERATOR_PASSWORD']}@127.0.0.1:{bus}",
             # In the sandbox this is where its ledger is, for `verify`.

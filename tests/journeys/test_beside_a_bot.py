@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import pytest
 from aiogram import Bot, Dispatcher
 from aiogram.client.session.aiohttp import AiohttpSession
 from aiogram.client.telegram import TelegramAPIServer
@@ -61,6 +62,7 @@ def host_bot(system: System, token: str) -> Iterator[None]:
         loop.close()
 
 
+@pytest.mark.long
 def test_the_bot_keeps_its_commands_and_we_get_the_engagement(data_dir: Path) -> None:
     with running(data_dir, env={"TELEGRAM_UPDATES": "off"}) as system:
         token = json.loads((data_dir / "secrets.json").read_text())["sandbox_bot_token"]

@@ -16,7 +16,8 @@ def told(system: System, *command: str) -> Any:
     return json.loads(system.cli(*command, "-o", "json").stdout)
 
 
-on_its_own = pytest.mark.xdist_group("own-instance")
+def on_its_own(test: Any) -> Any:
+    return pytest.mark.long(pytest.mark.xdist_group("own-instance")(test))
 
 
 @pytest.fixture(scope="module")
@@ -202,6 +203,7 @@ def test_a_sequence_is_paused_and_resumed(own: System) -> None:
     assert unknown.returncode == 1 and "There is no sequence" in unknown.stderr
 
 
+@pytest.mark.processes("`nurture status` tells of an instance of this machine")
 def test_status_tells_of_both_channels(system: System) -> None:
     shown = system.cli("status").stdout
     assert "email:     sandbox" in shown

@@ -48,6 +48,7 @@ def verified(system: System) -> dict[str, Any]:
     return check
 
 
+@pytest.mark.long
 @pytest.mark.timeout(120)
 def test_every_number_has_life_within_seconds_and_is_the_logs(tmp_path: Path) -> None:
     assert f"`.venv/bin/nurture {' '.join(COMMAND)}`" in README

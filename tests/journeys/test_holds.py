@@ -82,8 +82,6 @@ def test_a_pause_in_a_run_stops_claims_within_a_second_and_loses_nobody(system: 
         assert (answer.status_code, answer.json()["paused"]) == (201, True)
         assert "delivery_id" not in answer.json()
         assert "held: everything since" in system.cli("why", name).stdout
-        assert "everything since" in system.cli("status").stdout
-        assert [hold["sequence_type"] for hold in system.status()["holds"]] == ["*"]
         assert (checks(system)["holds"]["verdict"], checks(system)["holds"]["fix"]) == ("warn", "nurture resume")
         stranger = system.api.get("/admin/sign-in", headers={"Authorization": ""}).text
         assert "Everything is paused since" in stranger
@@ -102,6 +100,17 @@ def test_a_pause_in_a_run_stops_claims_within_a_second_and_loses_nobody(system: 
     assert {reached[row["recipient_address"]] for row in system.deliveries(sequence_type=kind)} == {1}
     assert system.ledger()["repeats"] == 0
     assert system.api.get("/admin/api/nurture/holds").json() == []
+
+
+@pytest.mark.processes("`nurture status` tells of an instance of this machine")
+def test_status_tells_that_everything_is_held(system: System) -> None:
+    assert system.post("/admin/api/nurture/pause", {}).status_code == 200
+    try:
+        assert "everything since" in system.cli("status").stdout
+        assert [hold["sequence_type"] for hold in system.status()["holds"]] == ["*"]
+    finally:
+        system.cli("resume")
+    assert system.status()["holds"] == []
 
 
 def test_resume_refuses_what_makes_no_sense(system: System) -> None:
@@ -153,6 +162,7 @@ def dump_and_restore(cluster: servers.Cluster, source: str, target: str) -> None
     run("pg_restore", *place(target), "--exit-on-error", input=run("pg_dump", *place(source), "-Fc"))
 
 
+@pytest.mark.long
 def test_a_restored_backup_sends_nothing_until_somebody_vouches_for_it(
     data_dir: Path, cluster: servers.Cluster
 ) -> None:

@@ -73,6 +73,7 @@ ORDINARY = [block for block in blocks() if block.language == "console" and not b
 STATEMENTS = [block for block in blocks() if block.language == "sql"]
 
 
+@pytest.mark.processes("the page's commands are for an instance of this machine")
 @pytest.mark.parametrize("block", ORDINARY, ids=lambda block: block.section.lower().replace(" ", "-"))
 def test_the_commands_work_as_written(block: Block, system: System, tmp_path: Path, programs: Path | None) -> None:
     (tmp_path / "docs").symlink_to(ROOT / "docs")
@@ -97,6 +98,7 @@ def test_the_statements_work_as_written(block: Block, system: System) -> None:
     asyncio.run(ask())
 
 
+@pytest.mark.processes("`nurture service` starts processes")
 def test_a_parked_channel_is_tried_at_once_when_it_is_started_again(system: System, tmp_path: Path) -> None:
     """The sandbox refuses the account, the operator mends it, and does what the page says."""
     system.chaos(fail_next=1, status=403, name="invalid_api_key")

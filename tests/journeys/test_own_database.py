@@ -8,6 +8,7 @@ from tests.journeys.system import System, eventually, running
 from tests.servers import SECRET_KEY, external_postgres
 
 
+@pytest.mark.long
 @pytest.mark.xdist_group("own-database")
 def test_a_database_of_the_users_own(tmp_path: Path) -> None:
     with external_postgres() as cluster, cluster.database("template0") as url:

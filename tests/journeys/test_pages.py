@@ -21,6 +21,7 @@ SHOWN_ELSEWHERE = ("pip install ",)
 """test_house installs each package alone."""
 
 
+@pytest.mark.processes("the pages' commands are for an instance of this machine")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_pages_commands_work_as_written(page: Path, system: System, tmp_path: Path) -> None:
     text = page.read_text()

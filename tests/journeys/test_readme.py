@@ -20,6 +20,7 @@ def test_the_make_commands_exist() -> None:
         assert line in listed
 
 
+@pytest.mark.processes("test_compose.py walks in containers")
 def test_the_walk_works_as_written(system: System, tmp_path: Path) -> None:
     for line in WALK:
         command = line.replace(".venv/bin/nurture", NURTURE)

@@ -1,9 +1,13 @@
 """Each line of the document that Nurture grew from works today, by the page that says how."""
 
+import pytest
+
 from tests.journeys import seed_walk
 from tests.journeys.system import System
 
 
+@pytest.mark.long
+@pytest.mark.processes("the page is walked beside an instance of this machine")
 def test_the_page_is_walked_row_by_row(system: System) -> None:
     found = list(seed_walk.rows(seed_walk.PAGE.read_text()))
     assert len(found) > 80 and sum(bool(row.run) for row in found) > 45
