@@ -4,6 +4,9 @@ import json
 from typing import Any
 from uuid import uuid4
 
+import pytest
+
+from tests.backends import in_containers
 from tests.journeys.system import System, eventually
 
 PEOPLE = 60
@@ -17,7 +20,7 @@ def verified(system: System, *what: str) -> dict[str, Any]:
     return {one["check"]: one for one in found["checks"]} | {"sources": found["sources"]}
 
 
-def test_everything_agrees_with_the_ledger_also_on_the_way(system: System) -> None:
+def test_everything_agrees_with_the_ledger_also_on_the_way(system: System, pytestconfig: pytest.Config) -> None:
     name = f"verified-{uuid4().hex[:8]}"
     ids = [
         system.person(
@@ -43,7 +46,9 @@ def test_everything_agrees_with_the_ledger_also_on_the_way(system: System) -> No
     found = verified(system, "all")
     assert not any("not looked at" in told for told in found["sources"].values())
     assert set(found["sources"]) == {"rows", "claims", "provider ids", "events", "ledger", "bus"}
-    assert {check: one["skipped"] for check, one in found.items() if check != "sources" and one["skipped"]} == {}
+    skipped = {check: one["skipped"] for check, one in found.items() if check != "sources" and one["skipped"]}
+    # Containers' logs are not files of this machine: test_compose.py looks for secrets in them.
+    assert skipped == ({"C13": "no secrets are known here"} if in_containers(pytestconfig) else {})
     assert found["C1"]["of"] >= PEOPLE and found["C4"]["of"] >= PEOPLE
     counted = verified(system, "analytics")["C11"]
     assert counted["of"] >= len(("planned", "sent", "delivered")) and any(
