@@ -10,6 +10,8 @@ CLEAN := env -u RESEND_API_KEY -u RESEND_API_KEY_FILE -u RESEND_API_URL -u RESEN
 WORKERS ?= 6
 # What has a target of its own.
 ORDINARY := "not faults and not containers and not long and not scaling"
+# Where long tests live (a house test looks): to collect all folders in each worker takes longer than a test.
+LONG := tests/bench tests/journeys tests/kubernetes tests/observability
 SEEDS ?= 2000
 
 .DEFAULT_GOAL := help
@@ -51,7 +53,7 @@ test-report: setup ## the same as test, and a page by category: .report/index.ht
 	 ended=$$?; $(BIN)/python -m tests.report .report && exit $$ended
 
 test-long: setup ## runs of a thousand people, and of instances of their own: a day a minute, deaths of services, restores
-	@$(CLEAN) $(BIN)/pytest -q -n 4 --dist loadgroup --no-loadscope-reorder -m "long" $(ARGS)
+	@$(CLEAN) $(BIN)/pytest -q -n 4 --dist loadgroup --no-loadscope-reorder -m "long" $(or $(ARGS),$(LONG))
 
 scaling: setup ## replicas of a channel add up, and a limit in reach is the rate of any number: alone, five minutes
 	@$(CLEAN) $(BIN)/pytest -q -n 0 -m scaling tests/bench $(ARGS)

@@ -86,3 +86,13 @@ def test_groups_reach_the_scheduler(request: pytest.FixtureRequest) -> None:
     """Else each worker makes its own of every instance that tests share, and the suite takes twice as long."""
     if "PYTEST_XDIST_WORKER" in os.environ:
         assert request.node.nodeid.endswith("@one-worker")
+
+
+def test_long_tests_live_where_make_looks_for_them() -> None:
+    looked = re.search(r"^LONG := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    found = {
+        file.parent.relative_to(ROOT).as_posix()
+        for file in (ROOT / "tests").rglob("test_*.py")
+        if re.search(r"\bmark\.long\b", file.read_text())
+    }
+    assert looked and found == set(looked[1].split())
