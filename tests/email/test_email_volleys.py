@@ -13,6 +13,7 @@ from nurture_contracts.ids import uuid7
 from nurture_email.provider import Reply
 from nurture_email.rendering import Mail
 from nurture_email.smtp_verdicts import broken
+from nurture_email.smtp_verdicts import refused as relay_refused
 
 ACCEPTED = ("accepted", None)
 
@@ -262,6 +263,38 @@ def test_ends_are_kept_until_the_database_is_back_and_said_once(play) -> None:
         await room.page(ids)
         await room.work()
         assert await room.settled() == dict.fromkeys(ids, ACCEPTED) and len(room.provider.delivered) == 3
+
+    play(scene)
+
+
+def test_a_park_while_others_are_being_claimed_leaves_none_of_them_without_an_end(play) -> None:
+    async def scene(stand: Stand) -> None:
+        room = await stand.relay_room(concurrency=4, rate=10.0)
+        ids = await stand.deliveries(4)
+        release = asyncio.Event()
+
+        async def refuses_late(provider: Takes, mail: Mail) -> Reply:
+            await release.wait()
+            return Reply(relay_refused("login", 535, "5.7.8"))
+
+        room.provider.next = [refuses_late]
+        await room.page(ids)
+        assert await room.sender.tick() is True
+        await room.provider.until(1)
+        # The second tick has its slots, and waits for the first of them when the relay refuses us.
+        second = asyncio.create_task(room.sender.tick())
+        async with asyncio.timeout(10):
+            while not room.sender._slots:  # noqa: ASYNC110 - nobody is told of slots
+                await asyncio.sleep(0.001)
+        release.set()
+        await second
+        await room.sender.finish()
+        assert room.sender._busy == 0 and all(not one["lease_until"] for one in await room.claims())
+        await room.sql("update pace set parked_until = now(), next_at = now()")
+        await room.due()
+        while (await room.store.look()).work:
+            await room.work()
+        assert await room.settled() == dict.fromkeys(ids, ACCEPTED)
 
     play(scene)
 

@@ -14,6 +14,8 @@ import nurture_email.sender
 import nurture_telegram.sender
 from msgspec.structs import replace
 from nurture_chassis.outbox import Outbox
+from nurture_email.calls import Calls
+from nurture_email.volley_store import VolleyStore
 
 from tests.simulation.statements import controller, deliveries, email, telegram
 from tests.simulation.tables import Session
@@ -21,11 +23,13 @@ from tests.simulation.world import World
 
 
 class Mutant(NamedTuple):
-    """`caught_by`: invariants that may notice it first. `near`: a seed from which on it is found soon, for those in haste."""
+    """`caught_by`: invariants that may notice it first. `near`: a seed from which on it is found soon, for those in haste.
+    `provider`: whom emails are given to."""
 
     plant: Callable[[World, ExitStack], None]
     caught_by: frozenset[str]
     near: int
+    provider: str
 
     def __call__(self, world: World, stack: ExitStack) -> None:
         self.plant(world, stack)
@@ -34,9 +38,9 @@ class Mutant(NamedTuple):
 MUTANTS: dict[str, Mutant] = {}
 
 
-def _caught_by(*invariants: str, near: int = 0) -> Callable[[Any], Any]:
+def _caught_by(*invariants: str, near: int = 0, provider: str = "resend") -> Callable[[Any], Any]:
     def keep(plant: Callable[[World, ExitStack], None]) -> Callable[[World, ExitStack], None]:
-        MUTANTS[plant.__name__] = Mutant(plant, frozenset(invariants), near)
+        MUTANTS[plant.__name__] = Mutant(plant, frozenset(invariants), near, provider)
         return plant
 
     return keep
@@ -127,6 +131,26 @@ def chat_is_written_to_again_after_a_time_out(world: World, stack: ExitStack) ->
         return decide(replace(claim, retries=True), *rest)
 
     stack.enter_context(patch.object(nurture_telegram.sender, "decide", again))
+
+
+@_caught_by("C1 duplicates", near=61, provider="smtp")
+def mail_without_a_key_is_sent_again(world: World, stack: ExitStack) -> None:
+    """Over SMTP an email of a worker that died is sent again, as if there were a key."""
+    prepare = Calls.prepare
+
+    def again(self: Calls, taken: Any) -> Any:
+        return prepare(self, replace(taken, claim=replace(taken.claim, may_have_arrived=False)))
+
+    stack.enter_context(patch.object(Calls, "prepare", again))
+
+
+@_caught_by("C5 window", near=118, provider="smtp")
+def claims_that_were_not_answered_are_left(world: World, stack: ExitStack) -> None:
+    """Over SMTP nobody gives back what was claimed although no answer came."""
+
+    async def nothing(self: Any, volleys: Any) -> None: ...
+
+    stack.enter_context(patch.object(VolleyStore, "give_back", nothing))
 
 
 @_caught_by("consent", near=12)

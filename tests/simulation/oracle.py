@@ -52,8 +52,10 @@ class Oracle:
         for row in answer:
             self.claims += 1
             if process.room == "email":
+                # Without a key only what may have arrived goes on in a pause, and that is not sent again.
+                again = row["may_have_arrived"] if self._world.provider == "smtp" else row["attempt"] > 1
                 for member in row["ids"] or ():
-                    self._may_be_claimed("email", member, opened=row["attempt"] > 1)
+                    self._may_be_claimed("email", member, opened=again)
             elif row["outcome"] is None:
                 self._may_be_claimed("telegram", row["delivery_id"], opened=False)
 
@@ -127,7 +129,10 @@ class Oracle:
             checks.c3_truth(history),
             checks.c4_phantoms(history),
             checks.c5_window(
-                history, kills=self._lost_workers(), concurrency={"telegram": CONCURRENCY}, ambiguous=self._ambiguous()
+                history,
+                kills=self._lost_workers(),
+                concurrency={"telegram": CONCURRENCY, "email": CONCURRENCY},
+                ambiguous=self._ambiguous(),
             ),
             checks.c8_liveness(history),
         ]
@@ -148,8 +153,10 @@ class Oracle:
         return {room: self._world.deaths[room] + self._world.stops[room] for room in ("email", "telegram")}
 
     def _ambiguous(self) -> dict[str, int]:
-        # Only Telegram's unknown ends are promised to be few; an email is asked for again until its key is too old.
-        return {"email": len(self._world.tables.rows("controller.deliveries")), "telegram": self._world.bot.ambiguous}
+        # Without a key unknown ends are promised to be few; with one an email is asked for again until that is too old.
+        every = len(self._world.tables.rows("controller.deliveries"))
+        email = self._world.relay.ambiguous if self._world.provider == "smtp" else every
+        return {"email": email, "telegram": self._world.bot.ambiguous}
 
     def _folds(self, history: Snapshot) -> None:
         for one in history.deliveries.values():

@@ -10,8 +10,10 @@ from msgspec import Struct
 from nurture_email.rendering import Mail, RenderSettings
 from nurture_email.rendering import Outbound as OutboundMail
 from nurture_email.resend import TOTAL_SECONDS, Reply
+from nurture_email.smtp import TOTAL_SECONDS as RELAY_SECONDS
+from nurture_email.smtp_verdicts import broken, refused
 from nurture_email.verdicts import Answer as MailAnswer
-from nurture_email.verdicts import Verdict, read
+from nurture_email.verdicts import MemberVerdict, Verdict, read
 from nurture_local.verify.history import Effect
 from nurture_telegram.bot_api import TOTAL_SECONDS as CHAT_SECONDS
 from nurture_telegram.rendering import Outbound as OutboundText
@@ -147,6 +149,54 @@ class Resend:
         errors = [{"index": place, "name": "validation_error"} for place in bad]
         kept.answer = MailAnswer(status=200, body={"data": data, "errors": errors} if len(kept.body) > 1 else data[0])
         return kept.answer
+
+
+class Relay:
+    """SMTP: no key either. What it refuses it says by its stage."""
+
+    def __init__(self, loop: VirtualLoop, chance: Chance, ledger: Ledger, invalid: set[str]) -> None:
+        self._loop = loop
+        self._chance = chance
+        self._ledger = ledger
+        self._invalid = invalid
+        self.ambiguous = 0
+
+    async def send(self, key: str, mails: Sequence[Mail]) -> Reply:
+        (mail,) = mails
+        fault = self._chance.reply(_REPLIES)
+        if fault == "not_reached":
+            await asyncio.sleep(self._chance.short())
+            return Reply(broken("connect", "timeout"), answered=False)
+        if fault == "401":
+            return Reply(refused("login", 535, "5.7.8"))
+        if fault == "429":
+            return Reply(refused("recipient", 450, "4.7.1"))
+        if fault == "500":
+            return Reply(refused("message", 451, "4.3.0"))
+        if mail.to in self._invalid:
+            return Reply(refused("recipient", 550, "5.1.1"))
+        if fault == "request_lost":
+            return await self._no_answer(RELAY_SECONDS)
+        if fault == "late":
+            self._loop.call_later(self._chance.random.uniform(0, 60), self._take, mail)
+            return await self._no_answer(RELAY_SECONDS)
+        answered: asyncio.Future[str] = self._loop.create_future()
+        self._loop.call_later(self._chance.short(), self._take, mail, answered)
+        provider_id = await answered
+        if fault in ("reply_lost", "500_after"):
+            return await self._no_answer(self._chance.short())
+        return Reply(Verdict(kind="accepted", members=[MemberVerdict(kind="accepted", provider_id=provider_id)]))
+
+    async def _no_answer(self, seconds: float) -> Reply:
+        await asyncio.sleep(seconds)
+        self.ambiguous += 1
+        return Reply(broken("message", "timeout"), answered=False)
+
+    def _take(self, mail: Mail, answered: asyncio.Future[str] | None = None) -> None:
+        # What arrived is worked on, whether or not somebody is left to hear of it.
+        provider_id = self._ledger.enter("email", mail.html, mail.to, None)
+        if answered is not None and not answered.done():
+            answered.set_result(provider_id)
 
 
 class BotApi:

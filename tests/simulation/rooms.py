@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
 from nurture_chassis.pace import Pace
 from nurture_chassis.settings import Secret
 from nurture_contracts.events import AddressesSuppressed, ChatsChanged, CommandSettled
@@ -21,6 +22,8 @@ from nurture_email.handlers import Handlers as EmailHandlers
 from nurture_email.rendering import RenderSettings
 from nurture_email.sender import Sender as EmailSender
 from nurture_email.store import Store as EmailStore
+from nurture_email.volley_store import VolleyStore
+from nurture_email.volleys import Volleys
 from nurture_telegram import attempts as telegram_attempts
 from nurture_telegram.handlers import Handlers as TelegramHandlers
 from nurture_telegram.sender import Sender as TelegramSender
@@ -64,11 +67,19 @@ def controller(process: "Process") -> None:
 
 def email(process: "Process") -> None:
     world = process.world
-    store = EmailStore(process.database, process.outbox, "resend")
-    sender = EmailSender(
-        store, Pace(process.database, "resend", 10.0), _Watched(process, world.resend.send), MailRenderer(),  # type: ignore[arg-type]
-        process.clock, _SETTINGS, concurrency=CONCURRENCY, limits=email_attempts.Limits(max_attempts=3),
-    )  # fmt: skip
+    limits = email_attempts.Limits(max_attempts=3)
+    if world.provider == "smtp":
+        store = VolleyStore(process.database, process.outbox, "smtp")
+        sender = Volleys(
+            store, Pace(process.database, "smtp", 10.0), _Watched(process, world.relay.send), MailRenderer(),  # type: ignore[arg-type]
+            process.clock, replace(_SETTINGS, provider="smtp"), concurrency=CONCURRENCY, rate=10.0, limits=limits,
+        )  # fmt: skip
+    else:
+        store = EmailStore(process.database, process.outbox, "resend")
+        sender = EmailSender(
+            store, Pace(process.database, "resend", 10.0), _Watched(process, world.resend.send), MailRenderer(),  # type: ignore[arg-type]
+            process.clock, _SETTINGS, concurrency=CONCURRENCY, limits=limits,
+        )  # fmt: skip
     tables = {"email.claims", "email.pages", "email.pace", "controller.paused_types"}
     due = _first(process, "email.claims", lambda row: row["next_at"] if row["state"] == "open" else None)
     handlers = EmailHandlers(store, process.outbox, lambda: sender.wake())

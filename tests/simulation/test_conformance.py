@@ -71,6 +71,71 @@ def test_email_claims(walk) -> None:
     walk(scene)
 
 
+def test_email_volleys(walk) -> None:
+    tables = ("email.pages", "email.claims", "email.suppressions")
+
+    async def scene(pair: Both, chance: random.Random) -> None:
+        planned = await Planned(pair, chance).make(6, 30)
+        members, pages, claimed = planned.deliveries["email"], [], 0
+        # Each in one page: of two, the second claim would wait for the first's end.
+        unused = chance.sample(members, len(members))
+
+        async def claim(beside: bool, times: int = 1) -> None:
+            nonlocal claimed
+            args = (60.0, NOW, {"sender": "a"}, chance.randint(1, 4))
+            name = "claim_volley_beside" if beside else "claim_volley"
+            async with pair.transaction("email") as first:
+                claimed += len(await first.run(name, new_id(chance), *args))
+                if times > 1:
+                    async with pair.transaction("email") as second:
+                        claimed += len(await second.run(name, new_id(chance), *args))
+
+        def opened() -> list[dict[str, Any]]:
+            found = [some(pair, chance, "email.claims") for _ in range(chance.randint(1, 3))]
+            return list({row["id"]: row for row in found if row is not None}.values())
+
+        for _ in range(250):
+            match chance.randrange(9):
+                case 0 | 1:
+                    if unused and (not pages or chance.random() < 0.9):
+                        pages.append(
+                            (new_id(chance), [unused.pop() for _ in range(min(len(unused), chance.randint(1, 5)))])
+                        )
+                    await pair.run("email", "page_take", *chance.choice(pages[-2:]), False)
+                case 2:
+                    await claim(chance.random() < 0.5)
+                case 3:
+                    await claim(chance.random() < 0.5, 2)
+                case 4:
+                    await pair.run("email", "look", "smtp")
+                    await pair.run("email", "look_volley_beside")
+                case 5 if known := opened():
+                    fences = [row["fence"] - chance.choice((0, 0, 1)) for row in known]
+                    results = [{str(row["members"][0]): {"outcome": "accepted"}} for row in known]
+                    await pair.run("email", "volley_settle", [row["id"] for row in known], fences, results)
+                    if chance.random() < 0.1:
+                        one = known[0]
+                        again = (new_id(chance), one["members"], False, one["attempt"], 1, one["first_call_at"], 5.0)
+                        await pair.run("email", "claim_follow_up", *again)
+                case 6 if known := opened():
+                    fences = [row["fence"] - chance.choice((0, 0, 1)) for row in known]
+                    doubts = [chance.random() < 0.5 for _ in known]
+                    args = ([5.0] * len(known), doubts, [not doubt for doubt in doubts])
+                    await pair.run("email", "volley_retry", [row["id"] for row in known], fences, *args)
+                    if chance.random() < 0.2 and known[0]["volley"]:
+                        await pair.run("email", "volley_give_back", [known[0]["volley"]])
+                case 7:
+                    await pair.pass_time(chance.choice((1, 10, 70)), "email.pages", "email.claims")
+                case 8:
+                    await planned.meddle("email")
+                    if chance.random() < 0.1:
+                        await pair.run("email", "suppress", [chance.choice(members)], ["bounced"], [NOW])
+            await pair.agree(*tables)
+        assert claimed > 30 and {row["state"] for row in pair.tables.rows("email.claims")} == {"open", "settled"}
+
+    walk(scene)
+
+
 def test_telegram_volleys_and_the_reaper(walk) -> None:
     tables = ("telegram.pages", "telegram.claims", "telegram.chat_pace", "telegram.chats", "telegram.refusals")
 

@@ -20,6 +20,7 @@ import nurture_controller.falling_back
 import nurture_controller.starting
 import nurture_email.calls
 import nurture_email.sender
+import nurture_email.volleys
 import nurture_telegram.sender
 from nurture_chassis.clock import Clock
 
@@ -29,11 +30,11 @@ OWNER: ContextVar[set[asyncio.Task[Any]] | None] = ContextVar("OWNER", default=N
 """The tasks of the process that is running; a task that it starts is one of them."""
 _ASKS_TIME = (
     nurture_chassis.clock, nurture_chassis.outbox, nurture_chassis.pace, nurture_contracts.ids, nurture_controller.desks,
-    nurture_email.sender, nurture_telegram.sender,
+    nurture_email.sender, nurture_email.volleys, nurture_telegram.sender,
 )  # fmt: skip
 _LOGS = (
     nurture_chassis.outbox, nurture_chassis.triggers, nurture_controller.advancing, nurture_controller.falling_back, nurture_controller.starting,
-    nurture_email.calls, nurture_email.sender, nurture_telegram.sender,
+    nurture_email.calls, nurture_email.sender, nurture_email.volleys, nurture_telegram.sender,
 )  # fmt: skip
 
 

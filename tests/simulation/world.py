@@ -21,7 +21,7 @@ from tests.simulation.chance import Chance
 from tests.simulation.clients import Clients
 from tests.simulation.oracle import Oracle
 from tests.simulation.process import Process
-from tests.simulation.providers import KEY_TRUSTED, BotApi, Ledger, Resend
+from tests.simulation.providers import KEY_TRUSTED, BotApi, Ledger, Relay, Resend
 from tests.simulation.rooms import ROOMS
 from tests.simulation.tables import Tables
 from tests.simulation.virtual_time import EPOCH, VirtualLoop, simulated
@@ -52,8 +52,9 @@ SEQUENCES = (
 class World:
     """Everything that is not a process, and the processes."""
 
-    def __init__(self, seed: int, loop: VirtualLoop, *, trace: bool = False) -> None:
+    def __init__(self, seed: int, loop: VirtualLoop, *, provider: str = "resend", trace: bool = False) -> None:
         self.loop = loop
+        self.provider = provider
         self.chance = Chance(seed)
         self.trace: list[str] | None = [] if trace else None
         self.tables = Tables()
@@ -62,6 +63,7 @@ class World:
         self.bus_down = False
         self.ledger = Ledger(loop)
         self.resend = Resend(loop, self.chance, self.ledger)
+        self.relay = Relay(loop, self.chance, self.ledger, self.resend.invalid)
         self.bot = BotApi(loop, self.chance, self.ledger)
         self.oracle = Oracle(self)
         self.clients = Clients(self)
@@ -231,12 +233,18 @@ class World:
             process.stopped_until = 0.0
 
 
-def run(seed: int, *, trace: bool = False, sabotage: Callable[[World, ExitStack], None] | None = None) -> World:
-    """One seed from beginning to end. The same seed is the same run. `sabotage` plants a bug that is gone afterwards."""
+def run(
+    seed: int,
+    *,
+    provider: str = "resend",
+    trace: bool = False,
+    sabotage: Callable[[World, ExitStack], None] | None = None,
+) -> World:
+    """One seed from beginning to end. The same seed is the same run, with each provider. `sabotage` plants a bug that is gone afterwards."""
     loop = VirtualLoop()
     with ExitStack() as stack:
         stack.callback(loop.close)
-        world = World(seed, loop, trace=trace)
+        world = World(seed, loop, provider=provider, trace=trace)
         stack.enter_context(simulated(loop, world.chance.random.getrandbits))
         # Shorter, so that a run meets the end of a key's life, and does not look for hours whether a delivery has ended.
         stack.enter_context(patch.object(nurture_email.attempts, "KEY_LIFETIME", timedelta(seconds=KEY_TRUSTED)))

@@ -106,16 +106,20 @@ class Volleys:
 
     async def _volley(self, places: int) -> bool | float:
         taken_at, id = time.monotonic(), uuid7()
+        # A call that ended meanwhile may have let go of them all; those taken out here it does not reach.
+        slots, self._slots = self._slots[:places], self._slots[places:]
+        if not slots:
+            return True
         self._unanswered[id] = taken_at + self._lease
-        volley = await self._store.claim_volley(id, places, self._lease, self._clock.now(), self._settings)
+        volley = await self._store.claim_volley(id, len(slots), self._lease, self._clock.now(), self._settings)
         del self._unanswered[id]
-        contended, self._more = not self._more, len(volley) >= places
-        if not volley:
-            return CONTENDED_WAIT if contended else True
+        contended, self._more = not self._more, len(volley) >= len(slots)
         self._busy += len(volley)
         ready = self._ready(volley)
-        slots, self._slots = self._slots[: len(ready)], self._slots[len(ready) :]
-        task = asyncio.create_task(self._fly(ready, slots, taken_at), name="email-volley")
+        self._slots = slots[len(ready) :] + self._slots
+        if not volley:
+            return CONTENDED_WAIT if contended else True
+        task = asyncio.create_task(self._fly(ready, slots[: len(ready)], taken_at), name="email-volley")
         self._flight.add(task)
         task.add_done_callback(self._landed)
         return True

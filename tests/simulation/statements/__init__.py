@@ -7,7 +7,7 @@ rows it touched.
 from collections.abc import Callable
 from typing import Any
 
-from tests.simulation.statements import chassis, controller, deliveries, email, gateway, telegram
+from tests.simulation.statements import chassis, controller, deliveries, email, gateway, telegram, volleys
 
 Statement = Callable[..., Any]
 
@@ -19,6 +19,6 @@ def of(module: Any) -> dict[str, Statement]:
 ROOMS: dict[str, dict[str, Statement]] = {
     "gateway": {**of(chassis), **of(gateway)},
     "controller": {**of(chassis), **of(controller), **of(deliveries)},
-    "email": {**of(chassis), **of(email)},
+    "email": {**of(chassis), **of(email), **of(volleys)},
     "telegram": {**of(chassis), **of(telegram)},
 }

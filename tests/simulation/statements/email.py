@@ -78,7 +78,12 @@ def _claim(s: _Session, id, lease, now, settings, full, pages):
             "first_call_at": s.now, "render": settings, "results": fallen, "created_at": s.now,
         }  # fmt: skip
         s.insert("claims", id, claim)
-    kept = [messages[member] for member in members if member not in fell]
+    return [_told(s, claim, messages, fell)]
+
+
+def _told(s: _Session, claim, messages, fell):
+    """A row of the answer: the claim, and the contents of those who did not fall out."""
+    kept = [message for member, message in messages.items() if member not in fell]
     columns = {
         "ids": "delivery_id", "addresses": "address", "templates": "template", "subjects": "subject", "bodies": "body",
         "params": "params",
@@ -95,10 +100,10 @@ def _claim(s: _Session, id, lease, now, settings, full, pages):
         "render",
         "results",
     )
-    return [{
+    return {
         **{name: claim[name] for name in names}, "now": s.now, "fresh": list(fell) or None, "traceparents": _traces(messages.values()),
         **{name: [message[column] for message in kept] or None for name, column in columns.items()},
-    }]  # fmt: skip
+    }  # fmt: skip
 
 
 def _traces(messages):

@@ -178,7 +178,7 @@ with held as materialized (
 ), due as materialized (
     select id, members, test, results, may_have_arrived or lease_until is not null as arrived
     from claims where state = 'open' and next_at <= now() and not (select anything from held)
-    order by next_at limit $5::int for update skip locked
+    order by next_at, id limit $5::int for update skip locked
 ), head as materialized (
     select id, members, taken, test, sequence_type from pages
     where claim_id is null and not (select anything from held) and (select count(*) from due) < $5::int
@@ -190,7 +190,7 @@ with held as materialized (
 -- them has arrived. In a restored database nothing goes on.
 with recursive {use walk}, due as materialized (
     select c.id, c.members, c.test, c.results, c.may_have_arrived or c.lease_until is not null as arrived
-    from claims c where {use due_beside} order by c.next_at limit $5::int for update skip locked
+    from claims c where {use due_beside} order by c.next_at, c.id limit $5::int for update skip locked
 ), free as materialized (
     (select id, received_at from pages
      where claim_id is null and test and not exists (select from held where reason = 'restored')
@@ -235,7 +235,8 @@ part as (
     from due, unnest(due.members) with ordinality as m(id, place)
     where not due.results ? m.id::text
     union all
-    (select distinct on (part.id) part.id, part.id, part.place, head.test, false from part, head order by part.id, part.place)
+    (select distinct on (part.id) part.id, part.id, part.place, head.test, false from part, head
+     where not exists (select from claims c where c.id = part.id) order by part.id, part.place)
 )
 
 -- name: claim_each
