@@ -260,9 +260,15 @@ def test_watch_gives_up(served: Callable[[Handler], list[httpx.Request]]) -> Non
 
 
 def test_settled() -> None:
-    assert not watch.settled({})
-    assert not watch.settled({"delivered": 5, "pending": 1})
-    assert watch.settled({"delivered": 5, "pending": 0, "unknown": 1})
+    assert not watch.settled({}, 60)
+    assert not watch.settled({"delivered": 5, "pending": 1}, 60)
+    assert watch.settled({"delivered": 5, "pending": 0, "unknown": 1}, 3)
+    assert not watch.settled({"delivered": 5, "unknown": 1}, 2)
+
+
+def test_what_was_sent_and_is_not_reported_on_is_waited_for_and_then_let_be() -> None:
+    assert not watch.settled({"sent": 5, "opened": 1}, 10)
+    assert watch.settled({"sent": 5, "opened": 1}, 15)
 
 
 def test_context_values_are_json_where_they_can_be() -> None:

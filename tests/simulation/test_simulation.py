@@ -18,6 +18,12 @@ def test_promises_hold(first: int, provider: str) -> None:
     assert told.counts["sent"] > 100 and told.counts["deaths"] > 100 and told.counts["unknown"] > 10
 
 
+@pytest.mark.parametrize("seed", [5555, 5678])
+def test_runs_that_once_broke_a_promise(seed: int) -> None:
+    """A sweep and a refill of the outbox, each waiting for what the other had locked."""
+    assert not runs(range(seed, seed + 1), "resend").violations
+
+
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_planted_bug_is_found(name: str) -> None:
     found = hunt(name, MUTANTS[name].near)

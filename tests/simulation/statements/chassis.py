@@ -33,6 +33,8 @@ def outbox_sweep(s: _Session, older, limit, sour):
     for row in sorted(s.rows("outbox"), key=lambda row: row["created_at"]):
         waits = row["published_at"] is None and row["created_at"] < _after(s.now, -older)
         wanted = waits and row["subject"] not in sour and len(found) < limit
+        if wanted:
+            s.lock("refilled", True, "share")
         if wanted and s.lock("outbox", row["id"], "skip"):
             found.append({name: row[name] for name in ("id", "subject", "payload", "headers", "redrive")})
     return found

@@ -12,9 +12,9 @@ ORDER = (
     "pending", "sent", "delivered", "opened", "clicked", "bounced", "complained",
     "failed", "suppressed", "unknown", "expired", "cancelled",
 )  # fmt: skip
-MOVING = ("pending", "sent")
-"""A delivery in one of these is expected to move on."""
 _CALM = 3.0
+_SILENCE = 15.0
+"""For so many seconds word of what was sent is waited for. A relay says nothing of a mail that it has taken, and webhooks may be lost."""
 _COLOURS = {"pending": "yellow", "sent": "yellow", "bounced": "red", "complained": "red", "failed": "red"}
 
 
@@ -30,7 +30,8 @@ def watch(
     Parameters
     ----------
     until_settled
-        End when there are deliveries, none is on its way, and nothing has changed for three seconds.
+        End when there are deliveries, none is pending, and nothing has changed for three seconds; while some were sent
+        and nobody has reported on them yet, for fifteen.
     timeout
         Give up after so many seconds, with exit code 1 when --until-settled was asked for.
     every
@@ -68,8 +69,11 @@ def _follow(gateway: Any, until_settled: bool, timeout: float | None, every: flo
             if counts != last:
                 last, changed = counts, now
             show(counts, _active(gateway))
-            if until_settled and settled(counts) and now - changed >= _CALM:
-                console.print("settled")
+            if until_settled and settled(counts, now - changed):
+                unreported = counts.get("sent", 0)
+                console.print(
+                    f"settled; of {unreported} that were sent there is no report" if unreported else "settled"
+                )
                 return 0
             if timeout is not None and now - began >= timeout:
                 if until_settled:
@@ -80,9 +84,12 @@ def _follow(gateway: Any, until_settled: bool, timeout: float | None, every: flo
         return 0
 
 
-def settled(counts: dict[str, int]) -> bool:
-    """Whether there are deliveries and all have got as far as they will get by themselves."""
-    return sum(counts.values()) > 0 and not any(counts.get(status) for status in MOVING)
+def settled(counts: dict[str, int], quiet: float) -> bool:
+    """Whether there are deliveries and all have got as far as they will get by themselves, as far as one can tell after so
+    many seconds without a change."""
+    return (
+        sum(counts.values()) > 0 and not counts.get("pending") and quiet >= (_SILENCE if counts.get("sent") else _CALM)
+    )
 
 
 def _active(gateway: Any) -> str:

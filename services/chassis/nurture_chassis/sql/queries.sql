@@ -12,10 +12,12 @@ with known as (select from refilled where n = $2 for share)
 update outbox set published_at = now() from known where published_at is null and id = any($1::uuid[])
 
 -- name: outbox_sweep
--- What a writer could not publish itself; young rows are left to their writer, subjects that fail just now to later.
-select id, subject, payload, headers, redrive from outbox
-where published_at is null and created_at < now() - make_interval(secs => $1) and subject <> all($3::text[])
-order by created_at limit $2 for update skip locked
+-- What a writer could not publish itself; young rows are left to their writer, subjects that fail just now to later. The lock on
+-- `refilled` comes before those on rows, as a refill takes them: each would else wait for what the other has.
+with known as materialized (select from refilled for share)
+select o.id, o.subject, o.payload, o.headers, o.redrive from known, outbox o
+where o.published_at is null and o.created_at < now() - make_interval(secs => $1) and o.subject <> all($3::text[])
+order by o.created_at limit $2 for update of o skip locked
 
 -- name: outbox_losses
 -- Has the bus lost anything since we last answered a loss? One row at least: what we answered last.
