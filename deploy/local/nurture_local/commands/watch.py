@@ -14,7 +14,7 @@ ORDER = (
 )  # fmt: skip
 _CALM = 3.0
 _SILENCE = 15.0
-"""For so many seconds word of what was sent is waited for. A relay says nothing of a mail that it has taken, and webhooks may be lost."""
+"""For so long word of what was sent is waited for: a relay says nothing of mails that it has taken, and webhooks may be lost."""
 _COLOURS = {"pending": "yellow", "sent": "yellow", "bounced": "red", "complained": "red", "failed": "red"}
 
 
