@@ -141,6 +141,13 @@ select id, enrolment_id, user_id, sequence_type, step::int as step, channel, rou
 from controller.deliveries where sequence_type <> '_canary';
 grant select on {publish}.delivery_facts to nurture_gateway;
 
+-- Those with a variant that were sent, for whoever compares variants. Columns as they are stored: of `step::int` the planner
+-- would think that nearly no row has the one asked for, and look up a million rows one by one.
+create or replace view {publish}.variant_deliveries as
+select id, enrolment_id, user_id, sequence_type, step, variant, sent_at, delivered_at, opened_at, clicked_at, complained_at
+from controller.deliveries where variant is not null and sent_at is not null and sequence_type <> '_canary';
+grant select on {publish}.variant_deliveries to nurture_gateway;
+
 -- What became of messages, by the day they were planned (UTC), sequence, step, variant and channel: a message counts for every fact
 -- that it has. `fallbacks` were second tries on the other channel, `fallback_saves` those of them that arrived.
 create or replace view {publish}.delivery_analytics as

@@ -5,7 +5,7 @@ from typing import Annotated
 from litestar import get
 from litestar.params import QueryParameter
 
-from nurture_gateway import numbers
+from nurture_gateway import numbers, variants
 from nurture_gateway.api.access import TheRoom
 from nurture_gateway.api.described import made, problems
 
@@ -42,6 +42,31 @@ async def show_metrics(room: TheRoom) -> numbers.Metrics:
 async def show_analytics(room: TheRoom, days: Days = 30) -> numbers.Analytics:
     """Counts by sequence, step, variant, channel and day."""
     return await numbers.analytics(room.database, days, room.clock.now())
+
+
+@get(
+    "/nurture/analytics/variants",
+    tags=["Deliveries"],
+    summary="Which variant does better",
+    description="The variants of each step against each other, over all versions in which they are the same, with a bound on "
+    "error that holds however often one looks. Each person counts once a step, whatever was sent again or on another channel; "
+    "opens and machines' clicks count nothing.",
+    responses={200: made(variants.Variants, "Each step that has variants"), **problems(404)},
+)
+async def show_variants(
+    room: TheRoom,
+    sequence_type: Annotated[
+        str, QueryParameter(name="sequence_type", min_length=1, max_length=100, description="The sequence's type.")
+    ],
+    version: Annotated[
+        int | None,
+        QueryParameter(
+            name="version", required=False, ge=1, le=2_000_000_000, description="Its latest where it is left out."
+        ),
+    ] = None,
+) -> variants.Variants:
+    """Counts, evidence and what may be concluded."""
+    return await variants.variants(room.database, sequence_type, version)
 
 
 @get(

@@ -58,6 +58,7 @@ def application(room: Room) -> Litestar:
         route_handlers=[
             nurture.trigger, nurture.cancel, nurture.active, holds.pause, holds.resume, holds.list_holds,
             operations.process_due, simulate.simulate, numbers.show_metrics, numbers.show_analytics,
+            numbers.show_variants,
             commands.list_commands, commands.show_command,
             users.upsert_person, users.list_people, users.show_person, users.change_person, imports.import_people,
             sequences.list_sequences, sequences.show_sequence, sequences.lint_sequence, sequences.publish_sequence,

@@ -475,6 +475,38 @@ where day >= $1 and day <= $2 and ($3::text is null or channel = $3)
 group by grouping sets ((), (sequence_type), (sequence_type, step), (sequence_type, step, variant), (channel), (day))
 order by place, sequence_type, step, variant, channel, day
 
+-- name: steps_with_variants
+-- Of every version of a type, or of all, newest first; one row without a step for a version that has none. `words` are the same
+-- where steps are called the same, say the same, and have the same variants with the same weights.
+select s.type, s.version, t.number::int as step, t.step ->> 'name' as name, t.step -> 'variants' as variants,
+    md5(jsonb_build_array(t.step -> 'name', t.step -> 'subject', t.step -> 'body', t.step -> 'variants')::text) as words
+from {publish}.sequences s
+left join lateral jsonb_array_elements(s.definition -> 'steps') with ordinality as t (step, number)
+    on t.step -> 'variants' <> '[]'
+where $1::text is null or s.type = $1 order by s.type, s.version desc, t.number
+
+-- name: variant_counts
+-- How each variant of step $2 does, in the versions $3 or in all. A person counts once, however often the step was sent to
+-- them: once more, on the other channel, in another enrolment.
+with people as (
+    select d.variant, d.user_id,
+        bool_or(coalesce(d.delivered_at, d.opened_at, d.clicked_at) is not null) as delivered,
+        bool_or(a.delivery_id is not null) as converted,
+        bool_or(d.complained_at is not null) as complained,
+        bool_or(u.delivery_id is not null) as unsubscribed
+    from {publish}.variant_deliveries d
+    left join {publish}.answered_messages a on a.delivery_id = d.id
+    left join (select distinct delivery_id from {publish}.delivery_events where kind = 'unsubscribed') u
+        on u.delivery_id = d.id
+    where d.sequence_type = $1 and d.step = $2::smallint
+        and ($3::int[] is null or (select e.sequence_version from {publish}.enrolments e where e.id = d.enrolment_id) = any($3))
+    group by 1, 2
+)
+select variant, count(*) as people, count(*) filter (where delivered) as delivered,
+    count(*) filter (where converted) as conversions, count(*) filter (where complained) as complaints,
+    count(*) filter (where unsubscribed) as unsubscribes
+from people group by 1
+
 -- name: score_days
 -- How scores were spread on the days $1 to $2.
 select day, score_type, people, mean::float8, p10::float8, median::float8, p90::float8, buckets

@@ -138,3 +138,8 @@ select day, kind as score_type, people, round(mean::numeric, 2) as mean, round(p
     round(median::numeric, 2) as median, round(p90::numeric, 2) as p90, buckets, at
 from scoring.score_days;
 grant select on {publish}.score_days to nurture_gateway;
+
+-- Messages that somebody certainly answered: a click that nothing but a person can have made, a button, a reply, a goal. What
+-- only opened, or may be a machine's, is worth less (credits.py; a test holds the two together).
+create or replace view {publish}.answered_messages as select delivery_id from scoring.message_credits where credit >= 0.6;
+grant select on {publish}.answered_messages to nurture_gateway;
