@@ -75,6 +75,9 @@ CATEGORIES = {
             "local/test_verify_projections.py",
             "database/test_seed_views.py",
             "gateway/test_operations.py::test_analytics",
+            "gateway/test_evidence.py",
+            "gateway/test_variants.py",
+            "journeys/test_variants.py",
         ),
     ),
     "user_preferences": Category(

@@ -6,7 +6,7 @@ from datetime import date, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nurture_gateway.dashboard.charts import HEIGHT, WIDTH, Series, lines, nice_top
+from nurture_gateway.dashboard.charts import HEIGHT, SPAN_WIDTH, WIDTH, Series, interval, lines, nice_top
 from nurture_gateway.html import relative
 
 FIRST = date(2026, 1, 1)
@@ -23,6 +23,17 @@ def test_every_count_has_its_point_inside_the_picture(values: list[int]) -> None
     assert [x for x, _ in points] == sorted(x for x, _ in points)
     for (_, one), (_, other), low, high in zip(points, points[1:], values, values[1:], strict=False):
         assert (one <= other) if low >= high else (one >= other), "higher is more"
+
+
+@given(st.lists(st.floats(0, 1), min_size=4, max_size=4).map(sorted).filter(lambda some: some[3] > 1e-6))
+def test_an_intervals_dot_lies_on_its_line_inside_the_picture(some: list[float]) -> None:
+    low, middle, high, top = some
+    picture = str(interval(low, middle, high, top))
+    (left, right), (dot,) = (
+        re.findall(r'<line x1="([\d.]+)" x2="([\d.]+)"', picture)[0],
+        re.findall(r'<rect x="([\d.]+)"', picture),
+    )
+    assert 0 <= float(left) <= float(dot) + 4.1 and float(dot) + 3.9 <= float(right) <= SPAN_WIDTH
 
 
 @given(st.integers(0, 10**9))

@@ -94,7 +94,9 @@ def called(source: random.Random, shares: list[float], rates: list[float], peopl
 
 
 @pytest.mark.parametrize("shares", [[0.5, 0.5], [0.8, 0.2], [0.5, 0.25, 0.25]])
-def test_looking_at_every_answer_finds_a_difference_that_is_none_in_fewer_than_one_of_twenty(shares: list[float]) -> None:
+def test_looking_at_every_answer_finds_a_difference_that_is_none_in_fewer_than_one_of_twenty(
+    shares: list[float],
+) -> None:
     runs = 300
     source = random.Random(20261127)
     false = sum(called(source, shares, [0.1] * len(shares), 5_000) is not None for _ in range(runs))
@@ -116,7 +118,7 @@ def test_a_fixed_test_that_is_looked_at_as_often_breaks_that_promise() -> None:
         return False
 
     runs = 100
-    assert sum(z_calls(5_000) for _ in range(runs)) > runs / CLEAR
+    assert sum(z_calls(5_000) for _ in range(runs)) >= runs / 3
 
 
 def test_a_clear_difference_is_called_by_the_size_that_one_would_plan_for() -> None:

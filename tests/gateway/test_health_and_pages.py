@@ -136,6 +136,7 @@ def test_the_openapi_document_has_these_paths(gateway: Gateway) -> None:
         "GET /admin/api/email/test/{test_id}",
         "GET /admin/api/metrics",
         "GET /admin/api/nurture/analytics",
+        "GET /admin/api/nurture/analytics/variants",
         "GET /admin/api/users/{ref}/preferences",
         "PATCH /admin/api/users/{ref}/preferences",
         "POST /admin/api/deliveries/{delivery_id}/resend",

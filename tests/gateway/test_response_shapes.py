@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -166,6 +167,14 @@ def known(gateway: Gateway, controller: Controller) -> dict[str, str]:
         uuid4().hex,
         uuid4(),
     )
+    gateway.servers.sql(
+        "insert into controller.sequences values (gen_random_uuid(), 'tested', 1, $1, 'x', now()) on conflict do nothing",
+        {"steps": [{"name": "first", "body": "Hi", "variants": [{"name": "a"}, {"name": "b"}]}]},
+    )
+    gateway.servers.sql(
+        "update controller.deliveries set sequence_type = 'tested', variant = 'a' where id = $1",
+        gateway.servers.delivery(uuid4(), once["email"], sent_at=datetime.now(UTC)),
+    )
     assert gateway.webhook({"type": "email.sent"}).status_code == 200
     test = gateway.post("/admin/api/email/test", {"email_address": "test@example.com"}).json()["id"]
     command = gateway.post("/admin/api/nurture/process").json()["command_id"]
@@ -195,6 +204,9 @@ PATHS: dict[str, Callable[[Gateway, dict[str, str]], httpx.Response]] = {
     "nurture.active": lambda g, k: g.http.get(f"/admin/api/nurture/active?limit=1&user={k['id']}"),
     "nurture.process": lambda g, _: g.post("/admin/api/nurture/process"),
     "nurture.analytics": lambda g, _: g.http.get("/admin/api/nurture/analytics?days=30"),
+    "nurture.analytics.variants": lambda g, _: g.http.get(
+        "/admin/api/nurture/analytics/variants?sequence_type=tested&version=1"
+    ),
     "commands.listed": lambda g, _: g.http.get("/admin/api/commands?limit=1&sequence_type=listed"),
     "commands": lambda g, k: g.http.get(f"/admin/api/commands/{k['command']}"),
     "email.stats": lambda g, _: g.http.get("/admin/api/email/stats?days=7"),

@@ -143,3 +143,30 @@ def test_who_may_read(play) -> None:
         )
 
     play(scene)
+
+
+def test_who_certainly_answered_is_who_did_what_no_machine_does(play) -> None:
+    """`answered_messages` beside what each answer alone is worth."""
+
+    async def scene(stand: Stand) -> None:
+        room = await stand.room()
+        told = [
+            ("opened", "human"), ("clicked", "machine"), ("clicked", "unknown"), ("clicked", "human"), ("pressed", "human"),
+            ("replied", "human"), (None, None),
+        ]  # fmt: skip
+        people = await stand.people(len(told))
+        mails = await stand.messages(people)
+        await room.emails_observed(EmailsObserved(items=[observed("delivered", mail, at()) for mail in mails]))
+        answers = [
+            observed(kind, mail, at(60), signal=signal)
+            for mail, (kind, signal) in zip(mails, told, strict=True) if kind
+        ]  # fmt: skip
+        await room.emails_observed(EmailsObserved(items=answers))
+        rows = await stand.admin.fetch("select delivery_id from answered_messages")
+        answered = {mails.index(row["delivery_id"]) for row in rows}
+        assert {told[n] for n in answered} == {("clicked", "human"), ("pressed", "human"), ("replied", "human")}
+        assert await stand.admin.fetchval(
+            "select has_table_privilege('nurture_gateway', 'answered_messages', 'select')"
+        )
+
+    play(scene)

@@ -23,6 +23,7 @@ from nurture_local.commands import (
     sequences,
     simulate,
     trigger,
+    variants,
     verify,
     watch,
     webhook,
@@ -64,6 +65,7 @@ app.command(simulate.simulate)
 app.command(email.email)
 app.command(webhook.webhook)
 app.command(analytics.analytics)
+app.command(variants.variants)
 app.command(bus.bus)
 app.command(db.db)
 app.command(compose.compose_env)

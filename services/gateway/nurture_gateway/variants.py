@@ -158,7 +158,9 @@ def _arm(name: str, weight: int, share: float, row: Any) -> Arm:
 def _words(arms: list[Arm], best: Arm | None, needed: int, shares_ok: bool, leaving_ok: bool) -> Iterable[str]:
     people, answers = sum(arm.people for arm in arms), sum(arm.conversions for arm in arms)
     if not shares_ok:
-        meant = ", ".join(f"{arm.name} {_percent(arm.people / people)} instead of {_percent(arm.share)}" for arm in arms)
+        meant = ", ".join(
+            f"{arm.name} {_percent(arm.people / people)} instead of {_percent(arm.share)}" for arm in arms
+        )
         yield f"People do not fall to the variants as their weights say ({meant}); {_CHANCE}."
         yield "Find out why before you compare: messages of one variant may not leave, or its words cannot be made."
     elif best:

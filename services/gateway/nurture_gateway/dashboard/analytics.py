@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from litestar import Request, Response, get
 from litestar.params import QueryParameter
 
-from nurture_gateway import numbers
+from nurture_gateway import numbers, variants
 from nurture_gateway.api import numbers as numbers_api
 from nurture_gateway.api.access import TheRoom
 from nurture_gateway.dashboard import charts
@@ -36,6 +36,11 @@ def scores_by_day(told: numbers.Analytics) -> Any:
     return charts.lines(days, series, f"Mean engagement scores of {told.days} days", top=100)
 
 
+def span(arm: variants.Arm, arms: list[variants.Arm]) -> Any:
+    """An arm's interval, on one scale with the others'."""
+    return charts.interval(arm.low or 0.0, arm.rate or 0.0, arm.high or 0.0, max(one.high or 0.0 for one in arms))
+
+
 @get("/analytics", include_in_schema=False)
 async def show_analytics(request: Request[Any, Any, Any], room: TheRoom, days: DAYS = 30) -> Response[Any]:
     """The page."""
@@ -54,4 +59,6 @@ async def show_analytics(request: Request[Any, Any, Any], room: TheRoom, days: D
         score_names=SCORES,
         rates=numbers.rates,
         names=(ENGAGED, GONE_WRONG),
+        comparisons=await variants.every_comparison(room.database),
+        span=span,
     )

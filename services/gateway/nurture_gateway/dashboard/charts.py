@@ -61,6 +61,22 @@ def lines(days: Sequence[date], series: Sequence[Series], title: str, top: int |
     )
 
 
+SPAN_WIDTH, SPAN_HEIGHT, EDGE = 160, 14, 4
+
+
+def interval(low: float, middle: float, high: float, top: float) -> Markup:
+    """A rate as a dot on the line of its interval, from 0 to `top`. Decoration: the numbers stand beside it."""
+
+    def x(value: float, aside: float = 0) -> str:
+        return f"{EDGE + aside + (SPAN_WIDTH - 2 * EDGE) * value / top:.1f}"
+
+    y = SPAN_HEIGHT / 2
+    return Markup(
+        '<svg class="span leaf" viewBox="0 0 {} {}" aria-hidden="true"><line class="axis" x1="{}" x2="{}" y1="{}" y2="{}"/>'
+        '<line x1="{}" x2="{}" y1="{}" y2="{}"/><rect x="{}" y="{}" width="8" height="8" rx="4"/></svg>'
+    ).format(SPAN_WIDTH, SPAN_HEIGHT, EDGE, SPAN_WIDTH - EDGE, y, y, x(low), x(high), y, y, x(middle, -EDGE), y - EDGE)
+
+
 def _axis(y: float, value: int) -> Markup:
     line = Markup('<line class="axis" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(LEFT, WIDTH - RIGHT, y, y)
     label = f"{value / 1000:g}k" if value >= 10_000 else str(value)
