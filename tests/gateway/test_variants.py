@@ -147,7 +147,9 @@ def test_complaints_and_unsubscribes_are_told_by_variant(split: Sequence) -> Non
     left = split.sent(uuid4(), "b")
     split.unsubscribed(left)
     split.sent(uuid4(), "b")
-    assert split.counts() == {"a": (1, 1, 0, 1, 0), "b": (2, 2, 0, 0, 1)}
+    split.unsubscribed(split.sent(uuid4(), "b", complained_at="now()"))
+    assert split.counts() == {"a": (1, 1, 0, 1, 0), "b": (3, 3, 0, 1, 2)}
+    assert [arm["leavers"] for arm in split.told()["steps"][0]["arms"]] == [1, 2]
 
 
 def test_a_version_that_leaves_the_variants_as_they_are_goes_on_with_the_test(split: Sequence) -> None:
@@ -204,7 +206,8 @@ def concluded(weights: dict[str, int], **counts: tuple[int, int]) -> Any:
             "delivered": people,
             "conversions": some,
             "complaints": 0,
-            "unsubscribes": (*left, 0)[0],
+            "unsubscribes": 0,
+            "leavers": (*left, 0)[0],
         }
         for name, (people, some, *left) in counts.items()
     }

@@ -80,6 +80,18 @@ def somebody(system: System, **fields: str) -> str:
     return name
 
 
+def split(system: System) -> str:
+    """A sequence with a test of two subjects."""
+    kind = f"split-{uuid4().hex[:8]}"
+    toml = (
+        f'format = 1\ntype = "{kind}"\ntitle = "Split"\n[[steps]]\nwhen = "now"\nsubject = "Hi"\nbody = "Good day."\n'
+        + "".join(f'[[steps.variants]]\nname = "{arm}"\nsubject = "{arm}"\n' for arm in ("short", "long"))
+    )
+    answer = system.api.post("/admin/api/sequences", content=toml, headers={"content-type": "application/toml"})
+    assert answer.status_code == 201, answer.text
+    return kind
+
+
 def test_signing_in_with_the_key_and_out_again(chromium: Browser, system: System) -> None:
     context = chromium.new_context(viewport=PHONE, base_url=str(system.api.base_url), color_scheme="dark")
     page, sins = watched(context)
@@ -252,6 +264,24 @@ def test_analytics_count_what_was_sent(page: Page, system: System) -> None:
     expect(page.get_by_role("row", name="onboarding").first).to_be_visible()
 
 
+def test_analytics_say_which_words_do_better_as_far_as_that_can_be_told(page: Page, system: System) -> None:
+    name, kind = (
+        somebody(system, telegram_chat_id=str(uuid4().int % 10**9 * 10 + 3), preferred_channel="telegram"),
+        split(system),
+    )
+    system.answer({"user_id": name, "sequence_type": kind})
+    (message,) = system.deliveries(user=name)
+    path = f"/admin/api/nurture/analytics/variants?sequence_type={kind}"
+    eventually(
+        lambda: sum(arm["conversions"] for arm in system.api.get(path).json()["steps"][0]["arms"]), what="a reply"
+    )
+    tab(page, "Analytics")
+    section = page.locator("section", has=page.get_by_role("heading", name=f"Which words do better: {kind}, step 1"))
+    expect(section).to_contain_text("Too early: 1 person has responded")
+    shown = system.api.get(f"/admin/api/deliveries/{message['id']}").json()["delivery"]["variant"]
+    expect(section.get_by_role("row", name=shown)).to_contain_text("100.0 %")
+
+
 @pytest.mark.parametrize(("size", "scheme"), [(DESK, "light"), (PHONE, "dark")], ids=["desk-light", "phone-dark"])
 def test_every_page_fits_and_can_be_used_by_everybody(
     signed_in: BrowserContext, system: System, size: dict[str, int], scheme: str
@@ -259,6 +289,7 @@ def test_every_page_fits_and_can_be_used_by_everybody(
     name = somebody(system)
     system.answer({"user_id": name, "sequence_type": "onboarding"})
     (row,) = system.deliveries(user=name)
+    system.answer({"user_id": name, "sequence_type": split(system)})
     page, sins = watched(signed_in)
     page.set_viewport_size(size)  # type: ignore[arg-type]
     page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]

@@ -16,7 +16,8 @@ _CHANCE = "chance does that in fewer than 1 of 20 tests, however often you look"
 class Arm(Struct, kw_only=True):
     """A variant. `share` is its part of all people by its weight. People were sent the step in these words, each counts once;
     `conversions` are those who clicked, pressed a button, answered, or reached a goal by it, machines left out. `rate` is
-    their part of the people (null without any); `low` and `high` are its 95 % interval by Wilson, for information."""
+    their part of the people (null without any); `low` and `high` are its 95 % interval by Wilson, for information. `leavers`
+    complained, or unsubscribed by this message, or both."""
 
     name: str
     weight: int
@@ -29,6 +30,7 @@ class Arm(Struct, kw_only=True):
     high: float | None = None
     complaints: int = 0
     unsubscribes: int = 0
+    leavers: int = 0
 
 
 class Comparison(Struct, kw_only=True):
@@ -36,7 +38,7 @@ class Comparison(Struct, kw_only=True):
     weights. `evidence` is a Bayes factor for a difference: a difference is called from 20 on (`differs`, with the `best`),
     which chance alone reaches in at most 1 of 20 tests, at whatever times one looks. `too early`: nothing could be told from
     so few conversions. The same test says whether people fell to the variants as the weights say (`shares_ok`; nothing is
-    called if not), and whether complaints and unsubscribes do (`leaving_ok`). `words` say it for people."""
+    called if not), and whether those who left do (`leaving_ok`). `words` say it for people."""
 
     sequence_type: str
     step: int
@@ -123,7 +125,7 @@ def compared(experiment: Experiment, counts: Mapping[str, Any]) -> Comparison:
     ]
     answers = [arm.conversions for arm in arms]
     shares_ok = not is_clear([arm.people for arm in arms], shares)
-    leaving_ok = not is_clear([arm.complaints + arm.unsubscribes for arm in arms], shares)
+    leaving_ok = not is_clear([arm.leavers for arm in arms], shares)
     needed = fewest(shares)
     verdict: Conclusion = "too early" if sum(answers) < needed else "no difference shown"
     if shares_ok and is_clear(answers, shares):
@@ -148,7 +150,7 @@ def _arm(name: str, weight: int, share: float, row: Any) -> Arm:
     arm = Arm(name=name, weight=weight, share=round(share, 4))
     if row is None:
         return arm
-    for field in ("people", "delivered", "conversions", "complaints", "unsubscribes"):
+    for field in ("people", "delivered", "conversions", "complaints", "unsubscribes", "leavers"):
         setattr(arm, field, row[field])
     arm.rate = round(arm.conversions / arm.people, 4)
     arm.low, arm.high = (round(end, 4) for end in interval(arm.conversions, arm.people))
@@ -175,8 +177,8 @@ def _words(arms: list[Arm], best: Arm | None, needed: int, shares_ok: bool, leav
         yield "difference can be told from chance."
     else:
         yield f"No difference shown by the {answers} people who responded. There may be one that takes more of them to show."
-    if not leaving_ok:
-        gone = ", ".join(f"{arm.name} {arm.complaints + arm.unsubscribes} of {arm.people}" for arm in arms)
+    if shares_ok and not leaving_ok:
+        gone = ", ".join(f"{arm.name} {arm.leavers} of {arm.people}" for arm in arms)
         yield f"But complaints and unsubscribes differ ({gone}); {_CHANCE}."
 
 

@@ -504,7 +504,7 @@ with people as (
 )
 select variant, count(*) as people, count(*) filter (where delivered) as delivered,
     count(*) filter (where converted) as conversions, count(*) filter (where complained) as complaints,
-    count(*) filter (where unsubscribed) as unsubscribes
+    count(*) filter (where unsubscribed) as unsubscribes, count(*) filter (where complained or unsubscribed) as leavers
 from people group by 1
 
 -- name: score_days
