@@ -41,6 +41,12 @@ def lively(system: System) -> dict[str, Any] | None:
     return told if alive and {(name, 1) for name in SEQUENCES} <= steps else None
 
 
+def responded(system: System) -> bool:
+    """Whether people have responded to both wordings of the demo's test."""
+    (step,) = json.loads(system.cli("variants", "weekly_letter", "-o", "json").stdout)["steps"]
+    return all(0 < arm["conversions"] < arm["people"] for arm in step["arms"]) and step["shares_ok"]
+
+
 def verified(system: System) -> dict[str, Any]:
     done = system.cli("verify", "analytics", "-o", "json", check=False)
     (check,) = json.loads(done.stdout)["checks"]
@@ -60,6 +66,7 @@ def test_every_number_has_life_within_seconds_and_is_the_logs(tmp_path: Path) ->
         )
         assert {one["sequence_type"] for one in told["by_sequence"]} == SEQUENCES
         assert {one["variant"] for one in told["by_variant"]} == {"question", "statement"}
+        eventually(lambda: responded(system), within=30, what="answers to both variants")
         assert {one["channel"] for one in told["by_channel"]} == {"email", "telegram"}
         assert {one["score_type"] for one in told["scores"]} == {
             "overall",
