@@ -3,6 +3,9 @@ SHELL := /bin/bash
 PYTHON ?= python3
 UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 BIN := .venv/bin
+# Python keeps what it has compiled, also where the shell says otherwise: else each start of each process compiles every
+# library again and takes twice as long.
+unexport PYTHONDONTWRITEBYTECODE
 # Tests and benches never see a provider's key, whatever the shell holds.
 CLEAN := env -u RESEND_API_KEY -u RESEND_API_KEY_FILE -u RESEND_API_URL -u RESEND_WEBHOOK_SECRET -u TELEGRAM_BOT_TOKEN \
 	-u EMAIL_PROVIDER -u SMTP_HOST -u SMTP_PORT -u SMTP_TLS -u SMTP_USERNAME -u SMTP_PASSWORD -u SMTP_PASSWORD_FILE \
