@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from nurture_chassis.process import LEFT_OUT
 
 ROOT = Path(__file__).resolve().parents[2]
 TRACKED = subprocess.run(["git", "ls-files"], cwd=ROOT, text=True, capture_output=True, check=True).stdout.split("\n")[
@@ -96,3 +97,25 @@ def test_long_tests_live_where_make_looks_for_them() -> None:
         if re.search(r"\bmark\.long\b", file.read_text())
     }
     assert looked and found == set(looked[1].split())
+
+
+def test_make_lets_python_keep_what_it_compiled() -> None:
+    """A shell may forbid it; then each start of each process compiles every library anew."""
+    told = subprocess.run(
+        ["make", "--eval", 'told: ; @echo "[$$PYTHONDONTWRITEBYTECODE]"', "told"], cwd=ROOT, text=True, capture_output=True,
+        check=True, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+    )  # fmt: skip
+    assert told.stdout.splitlines()[-1] == "[]"
+
+
+def test_services_begin_without_what_they_do_not_use(tmp_path: Path) -> None:
+    """Both are installed here. The whole of each service is read, and none asks for them."""
+    apps = "".join(f"import nurture_{room}.app\n" for room in SERVICES)
+    (tmp_path / "told.py").write_text(
+        f"import sys\n{apps}def build():\n    print([name for name in {LEFT_OUT} if sys.modules[name]])\n    raise SystemExit\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", "from nurture_chassis.process import main; main('told')"],
+        cwd=tmp_path, text=True, capture_output=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == "[]\n"
