@@ -27,7 +27,8 @@ def ack_before_commit() -> None:
     desk = _module("nurture_chassis.settling").Desk
 
     async def settle(self: Any, call_next: Any, msg: Any) -> None:
-        await msg.ack()
+        # The server has it: a death that comes at once would else take an unsent ack with it.
+        await msg.raw_message.ack_sync()
         await call_next(msg)
 
     desk.settle = settle
