@@ -102,7 +102,7 @@ def test_long_tests_live_where_make_looks_for_them() -> None:
 def test_make_lets_python_keep_what_it_compiled() -> None:
     """A shell may forbid it; then each start of each process compiles every library anew."""
     told = subprocess.run(
-        ["make", "--eval", 'told: ; @echo "[$$PYTHONDONTWRITEBYTECODE]"', "told"], cwd=ROOT, text=True, capture_output=True,
+        ["make", "--no-print-directory", "--eval", 'told: ; @echo "[$$PYTHONDONTWRITEBYTECODE]"', "told"], cwd=ROOT, text=True, capture_output=True,
         check=True, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
     )  # fmt: skip
     assert told.stdout.splitlines()[-1] == "[]"
