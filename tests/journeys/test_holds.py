@@ -181,6 +181,8 @@ def test_a_restored_backup_sends_nothing_until_somebody_vouches_for_it(
             system.service("start", "email")
             system.quiet(3)
             assert system.ledger()["messages"] == 3
+            # A report that came home after the restore would tell, truly, of a message that was cancelled there.
+            eventually(lambda: system.counts().get("delivered") == 3, what="every report of this life")
         # The same bus and the same provider, which know more than the database does.
         with running(data_dir, env={"DATABASE_URL": backup}) as system:
             system.database = backup
