@@ -2,11 +2,12 @@
 
 import os
 import re
+import socket
 from pathlib import Path
 
 import pytest
 from nurture_chassis.settings import SettingsError
-from nurture_local import configuration, launch, plan
+from nurture_local import configuration, launch, plan, ports
 from nurture_local.configuration import Options
 from nurture_local.instance import ClockOrigin, DataDir, State
 from nurture_local.processes import ChildSpec, Stage
@@ -286,3 +287,13 @@ def test_half_of_a_provider_is_named(environ: dict[str, str], words: str) -> Non
 def test_speed_names_the_relay_as_what_is_live() -> None:
     with pytest.raises(SettingsError, match="unset SMTP_HOST"):
         configuration.check_options(Options(speed=2), configuration.load(RELAY))
+
+
+def test_a_free_port_is_none_that_an_outgoing_connection_may_take() -> None:
+    taken = {ports.free_port() for _ in range(50)}
+    assert all(1024 < port < 32_768 and ports.is_free(port) for port in taken)
+    assert ports.free_port(taken) not in taken
+    with socket.socket() as listener:
+        listener.bind((ports.LOOPBACK, port := ports.free_port()))
+        listener.listen()
+        assert not ports.is_free(port)
