@@ -28,7 +28,10 @@ def build() -> Service:
     guard = RestoreGuard(service.database, service.outbox, service.bus)
     service.held.append(guard.held)
     # Whoever starts us may have brought an account in order, or changed to the other: one call tells.
-    service.before_hearing += [guard.look, *(_pace(service, name, 1.0).unpark for name in ("resend", "smtp"))]
+    service.before_hearing += [
+        guard.look,
+        *(Pace(service.database, one.name, 1.0).unpark for one in (resend.ACCOUNT, smtp.ACCOUNT)),
+    ]
     sender.wake = service.tick("email-sender", guard.before(sender.tick), every=1.0).wake
     service.measures.asks.append(lambda: METER.measure(service.database, config.email_provider))
     service.tick("email-prune", store.prune, every=3600.0)
@@ -44,7 +47,7 @@ def _over_resend(service: Service, config: Config) -> tuple[Store, Sender]:
     provider = resend.Resend(config.resend_api_key, config.resend_api_url, concurrency=config.email_concurrency)
     sender = Sender(
         store,
-        _pace(service, resend.ACCOUNT.name, config.resend_rate_limit),
+        Pace(service.database, resend.ACCOUNT.name, config.resend_rate_limit),
         provider,
         _renderer(config),
         service.clock,
@@ -61,7 +64,7 @@ def _over_smtp(service: Service, config: Config) -> tuple[VolleyStore, Volleys]:
     provider = smtp.Smtp(config.relay)
     sender = Volleys(
         store,
-        _pace(service, smtp.ACCOUNT.name, config.smtp_rate_limit),
+        Pace(service.database, smtp.ACCOUNT.name, config.smtp_rate_limit),
         provider,
         _renderer(config),
         service.clock,
@@ -72,10 +75,6 @@ def _over_smtp(service: Service, config: Config) -> tuple[VolleyStore, Volleys]:
     )
     service.on_stop += [sender.finish, provider.close]
     return store, sender
-
-
-def _pace(service: Service, account: str, per_second: float) -> Pace:
-    return Pace(service.database, account, per_second)
 
 
 def _renderer(config: Config) -> Renderer:
