@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
+from bus_waits import until
 from nurture_chassis import topology
 from nurture_chassis.outbox import Outbox
 from nurture_chassis.service import Service
@@ -103,10 +104,22 @@ def test_a_handler_that_fails_is_asked_again_and_readiness_says_so(play: Callabl
 async def letters(service: Service, wanted: int) -> list[Any]:
     """The open dead letters, once there are so many."""
     query = "select id, durable, reason from dead_letters where replayed_at is null order by at"
-    async with asyncio.timeout(20):
-        while len(found := await service.database.pool.fetch(query)) != wanted:  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
-    return found
+
+    async def found() -> tuple[list[Any]] | None:
+        rows = await service.database.pool.fetch(query)
+        return (rows,) if len(rows) == wanted else None
+
+    return (await until(found))[0]
+
+
+async def another_reason(service: Service, than: str) -> str:
+    """What the one open letter is refused for, once that is something else."""
+
+    async def now() -> str | None:
+        (letter,) = await letters(service, 1)
+        return letter["reason"] if letter["reason"] != than else None
+
+    return await until(now)
 
 
 async def replay(service: Service, ids: list[Any]) -> None:
@@ -134,18 +147,18 @@ def test_a_replayed_letter_comes_to_its_own_handler_and_to_nobody_else(
         said = await service.bus.jetstream.stream_info("COMMANDS")
         faults[0] = LookupError("still none")
         await replay(service, [letter["id"]])
-        async with asyncio.timeout(20):
-            while (await letters(service, 1))[0]["reason"] == letter["reason"]:  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
-        assert (await letters(service, 1))[0]["reason"] == "tried again at a replay: LookupError"
+        assert await another_reason(service, letter["reason"]) == "tried again at a replay: LookupError"
         faults.clear()
         await replay(service, [letter["id"]])
         assert (await asyncio.wait_for(heard.get(), 20)) == page
         await letters(service, 0)
         await replay(service, [letter["id"]])  # once is enough
-        async with asyncio.timeout(20):
-            while (await service.bus.jetstream.consumer_info("COMMANDS", "telegram-replay")).ack_floor.consumer_seq < 3:  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
+
+        async def thrice() -> bool:
+            told = await service.bus.jetstream.consumer_info("COMMANDS", "telegram-replay")
+            return told.ack_floor.consumer_seq >= 3
+
+        await until(thrice)
         assert heard.empty()
         now = await service.bus.jetstream.stream_info("COMMANDS")
         assert now.state.messages - said.state.messages == 3, "only the three replays went over the bus"
@@ -169,10 +182,7 @@ def test_of_a_letter_that_is_readable_in_part_the_good_items_are_taken_and_it_st
             await replay(service, [id])
             if durable == "telegram-send":
                 assert (await asyncio.wait_for(heard.get(), 20)).items == [good]
-            async with asyncio.timeout(20):
-                while (await letters(service, 1))[0]["reason"] == "some reason":  # noqa: ASYNC110
-                    await asyncio.sleep(0.02)
-            reason = (await letters(service, 1))[0]["reason"]
+            reason = await another_reason(service, "some reason")
             assert reason.startswith("1 of 2 items: ") if durable == "telegram-send" else "telegram-gone" in reason
             await service.database.pool.execute("delete from dead_letters")
 

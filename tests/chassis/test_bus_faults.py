@@ -5,12 +5,12 @@ import contextlib
 import shutil
 import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import Any
 from uuid import UUID
 
 import msgspec
 import nats.errors
 import pytest
+from bus_waits import until
 from nurture_chassis import topology
 from nurture_chassis.database import COMMAND_SECONDS
 from nurture_chassis.service import Service
@@ -24,17 +24,6 @@ from tests import servers
 from tests.faults import proxy
 
 Scene = Callable[["Room"], Awaitable[None]]
-
-
-async def until(holds: Callable[[], Any], seconds: float = 60) -> Any:
-    """The first truthy answer; asks what no event of ours tells."""
-    async with asyncio.timeout(seconds):
-        while True:
-            answer = holds()
-            answer = await answer if asyncio.iscoroutine(answer) else answer
-            if answer:
-                return answer
-            await asyncio.sleep(0.02)
 
 
 class Room:
