@@ -114,7 +114,8 @@ class Child:
             self._report(f"{self.spec.name} ended with {_words(code)}; starting it again in {wait:g} s")
             await self._set("restarting", None)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._let_go.wait(), wait)
+                async with asyncio.timeout(wait):
+                    await self._let_go.wait()
         await self._set("stopped", None)
 
     async def _once(self) -> int:

@@ -120,7 +120,8 @@ async def _state(child: Child) -> str:
         return child.state
     # It was ready once; whether it still is, only it can tell.
     try:
-        return "ready" if await asyncio.wait_for(child.spec.ready(), 3) else "not ready"
+        async with asyncio.timeout(3):
+            return "ready" if await child.spec.ready() else "not ready"
     except Exception:
         return "not ready"
 

@@ -162,7 +162,8 @@ class Database(Rows):
     async def close(self) -> None:
         if self._pool is not None:
             try:
-                await asyncio.wait_for(self._pool.close(), 5)
+                async with asyncio.timeout(5):
+                    await self._pool.close()
             except TimeoutError:
                 self._pool.terminate()
 

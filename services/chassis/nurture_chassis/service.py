@@ -243,7 +243,8 @@ class Service:
             steps += [self._stop_ticking, *self.on_stop, self.outbox.close, self._leave]
         for step in (*steps, self.bus.stop):
             try:
-                await asyncio.wait_for(step(), STOP_SECONDS)
+                async with asyncio.timeout(STOP_SECONDS):
+                    await step()
             except Exception as error:
                 log.warning("service.left_undone", step=getattr(step, "__qualname__", "?"), error=type(error).__name__)
         await self.database.close()

@@ -49,7 +49,8 @@ class Ticker:
         task, self._task = self._task, None
         self.wake()
         try:
-            await asyncio.wait_for(task, 10)
+            async with asyncio.timeout(10):
+                await task
         except TimeoutError:
             log.warning("ticker.stopped_hard", ticker=self.name)
 
@@ -70,7 +71,8 @@ class Ticker:
             if again is True:
                 continue
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), rest(again, self._every, _jitter.random()))
+                async with asyncio.timeout(rest(again, self._every, _jitter.random())):
+                    await self._woken.wait()
 
 
 def rest(again: float | None, every: float, chance: float) -> float:

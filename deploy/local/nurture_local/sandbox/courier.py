@@ -62,7 +62,8 @@ class Courier:
         tried = self._awaited.setdefault(seq, asyncio.Event())
         self.wake()
         with suppress(TimeoutError):
-            await asyncio.wait_for(tried.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await tried.wait()
         self._awaited.pop(seq, None)
 
     def start(self) -> None:
@@ -78,7 +79,8 @@ class Courier:
         if self._busy:
             self._idle.clear()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._idle.wait(), 1.0)
+                async with asyncio.timeout(1.0):
+                    await self._idle.wait()
         for task in (*workers, writer):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -102,7 +104,8 @@ class Courier:
             if not self._busy and (next_due := await self._ledger.next_due()) is not None:
                 pause = min(0.5, max(0.01, next_due - time.time()))
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
 
     async def _work(self) -> None:
         wire = Wire()

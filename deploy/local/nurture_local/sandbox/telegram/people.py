@@ -145,7 +145,8 @@ class People:
 
         async def answer(seconds: float) -> None:
             with suppress(TimeoutError):
-                await asyncio.wait_for(heard.wait(), seconds)
+                async with asyncio.timeout(seconds):
+                    await heard.wait()
 
         try:
             yield answer

@@ -58,7 +58,8 @@ class Poster:
                 if due:
                     continue
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._updates.to_post.wait(), PAUSE_SECONDS)
+                async with asyncio.timeout(PAUSE_SECONDS):
+                    await self._updates.to_post.wait()
 
     async def _post_all(self, bot: Bot, pending: list[Pending]) -> None:
         outcomes = await asyncio.gather(
