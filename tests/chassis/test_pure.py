@@ -62,6 +62,16 @@ def test_tokens_say_what_was_put_in_and_serve_one_purpose(delivery: UUID, link: 
     assert max(map(len, (opened, clicked, left))) < 60
 
 
+@given(st.uuids(), st.lists(st.from_regex(r"\w+", fullmatch=True), min_size=2, max_size=4, unique=True))
+def test_a_token_of_an_earlier_key_is_read_and_none_of_a_later_one(delivery: UUID, keys: list[str]) -> None:
+    """Keys in the order in which they were in use."""
+    newest = Tokens(*reversed(keys))
+    for key in keys:
+        assert newest.read_open(Tokens(key).open_token(delivery)) == (delivery, False)
+    assert newest.open_token(delivery) == Tokens(keys[-1]).open_token(delivery)
+    assert Tokens(*reversed(keys[:-1])).read_open(newest.open_token(delivery)) is None
+
+
 @given(st.uuids(), st.integers(min_value=0, max_value=39), st.sampled_from("ABCxyz019-_"))
 def test_a_changed_character_breaks_a_token(delivery: UUID, place: int, other: str) -> None:
     token = Tokens("secret").open_token(delivery)

@@ -39,6 +39,7 @@ WEBHOOK_SECRET = "whsec_" + base64.b64encode(WEBHOOK_KEY).decode()
 TELEGRAM_SECRET = "a-secret_for-telegram"
 PUBLIC = "http://nurture.test"
 TOKENS = Tokens(SECRET_KEY)
+EARLIER = ("the key before", "and the one before that")
 
 
 class Servers:
@@ -131,6 +132,7 @@ class Gateway:
             "DATABASE_URL": role_url(servers.admin_url, "nurture_gateway"),
             "NATS_URL": servers.nats_url,
             "SECRET_KEY": SECRET_KEY,
+            "SECRET_KEY_PREVIOUS": ", ".join(EARLIER),
             "ADMIN_API_KEY": KEY,
             "RESEND_WEBHOOK_SECRET": WEBHOOK_SECRET,
             "TELEGRAM_WEBHOOK_SECRET": TELEGRAM_SECRET,

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from gateway_stand import TOKENS, Controller, Gateway, eventually
+from gateway_stand import EARLIER, TOKENS, Controller, Gateway, eventually
 from nurture_chassis.tokens import Tokens
 from test_health_and_pages import problem
 
@@ -143,6 +143,16 @@ def test_a_refusal_outlives_the_address(gateway: Gateway) -> None:
     other = gateway.servers.delivery(never["id"], "gone@example.org")
     assert gateway.anonymous.post(f"/u/{TOKENS.unsubscribe_token(other)}").status_code == 200
     assert consent(gateway, never)["consent"] == "refused"
+
+
+@pytest.mark.parametrize("key", EARLIER)
+def test_a_link_made_under_an_earlier_key_still_works(gateway: Gateway, key: str) -> None:
+    person = gateway.person()
+    delivery = gateway.servers.delivery(person["id"], person["email"])
+    path = f"/u/{Tokens(key).unsubscribe_token(delivery)}"
+    assert gateway.anonymous.get(path).status_code == 200
+    assert gateway.anonymous.post(path).status_code == 200
+    assert consent(gateway, person)["consent"] == "refused"
 
 
 def test_unknown_and_test_tokens_change_nothing(gateway: Gateway) -> None:

@@ -97,7 +97,7 @@ def test_analytics_count_each_fact_by_what_one_asks_them_by(gateway: Gateway) ->
     shown = gateway.http.get("/admin/api/nurture/analytics?days=3").json()
     counted = of(shown["by_sequence"], sequence_type=kind)
     assert {name: count for name, count in counted.items() if count and name != "sequence_type"} == {
-        "planned": 5, "sent": 4, "delivered": 3, "opened": 2, "clicked": 1, "bounced": 1, "failed": 1, "fallbacks": 1,
+        "planned": 5, "sent": 4, "delivered": 3, "openable": 2, "opened": 2, "clicked": 1, "bounced": 1, "failed": 1, "fallbacks": 1,
         "fallback_saves": 1,
     }  # fmt: skip
     assert of(shown["by_step"], sequence_type=kind, step=1) == counted | {"step": 1}
@@ -109,6 +109,9 @@ def test_analytics_count_each_fact_by_what_one_asks_them_by(gateway: Gateway) ->
     assert grown == {"planned": 5, "bounced": 1, "fallback_saves": 1}
     assert sum(day["planned"] for day in shown["by_day"]) == shown["totals"]["planned"]
     assert sum(one["sent"] for one in shown["by_channel"]) == shown["totals"]["sent"]
+    # Nobody tells when a Telegram message is opened: it is no part of those that could be.
+    assert shown["rates"]["open"] == round(shown["totals"]["opened"] / shown["totals"]["openable"], 4)
+    assert of(shown["by_channel"], channel="telegram")["openable"] == 0
     assert shown["rates"]["bounce"] == round(shown["totals"]["bounced"] / shown["totals"]["sent"], 4)
     stats = gateway.http.get("/admin/api/email/stats?days=3").json()
     assert stats["totals"] == {

@@ -68,10 +68,12 @@ def test_the_page_shows_the_answer_and_waits_for_one_that_is_late(gateway: Gatew
     assert waiting.headers["refresh"] == "1" and "Being worked out" in waiting.text
     command = late.headers["location"].rpartition("/")[2]
     status, told = ANSWERS["simulate_sequence"]
-    controller.settle(command, status, told)
+    shown = told["timelines"][0] | {"user_id": person["id"]}
+    controller.settle(command, status, told | {"timelines": [shown]})
     with eventually() as until:
         until(lambda: "refresh" not in browser.http.get(late.headers["location"]).headers)
-    assert "by email" in browser.page(late.headers["location"])
+    page = browser.page(late.headers["location"])
+    assert "by email" in page and f'<a href="/admin/dashboard/users/{person["id"]}">Ada</a>' in page
     controller.answer = lambda *_: (
         422,
         {"code": "unknown_sequence", "detail": "There is no sequence 'x'.", "hint": "Try y."},

@@ -31,7 +31,9 @@ ENVIRON = {
     "RESEND_WEBHOOK_SECRET": "whsec_dGVzdHRlc3R0ZXN0dGVzdA==",
 }
 EMAIL_ONLY = kube_secret.make({}, ENVIRON)
-BOTH = kube_secret.make({}, {**ENVIRON, "TELEGRAM_BOT_TOKEN": "7000000001:abc", "TELEGRAM_UPDATES": "webhook"})
+BOTH = kube_secret.make(
+    {}, {**ENVIRON, "TELEGRAM_BOT_TOKEN": "7000000001:abc", "TELEGRAM_UPDATES": "webhook", "SECRET_KEY_PREVIOUS": "old"}
+)
 RELAY = kube_secret.make(
     {},
     {name: value for name, value in ENVIRON.items() if not name.startswith("RESEND_")}
@@ -118,7 +120,7 @@ def test_a_key_of_the_config_map_is_read_by_somebody(overlay: str) -> None:
 @each
 def test_a_secret_goes_only_where_it_belongs(overlay: str) -> None:
     held = {one.name: {key for _, key, _ in references(one, "secretKeyRef")} for one in workloads(overlay)}
-    everybodys = {"SECRET_KEY", "ENVIRONMENT", "EMAIL_PROVIDER", "PUBLIC_URL", "PUBLISH_SCHEMA"}
+    everybodys = {"SECRET_KEY", "SECRET_KEY_PREVIOUS", "ENVIRONMENT", "EMAIL_PROVIDER", "PUBLIC_URL", "PUBLISH_SCHEMA"}
     for room in ROOMS:
         assert {key for key in held[room] if key.endswith("DATABASE_URL")} == {kube_secret.database_url_of(room)}
         assert {key for key in held[room] if key.startswith("NATS_")} == {f"NATS_{room.upper()}_PASSWORD"}

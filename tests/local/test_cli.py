@@ -235,24 +235,23 @@ def test_watch_ends_when_settled(
     def answer(request: httpx.Request) -> httpx.Response:
         if request.url.path.endswith("summary"):
             return httpx.Response(200, json=next(counts))
-        return httpx.Response(200, json={"items": [{}, {}], "next": None})
+        assert request.url.path == "/admin/api/metrics"
+        return httpx.Response(200, json={"active": 1_234})
 
     served(answer)
     assert cli.call(["watch", "--until-settled", "--every", "0"]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "no deliveries yet  active enrolments 2",
-        "pending 2  active enrolments 2",
-        "sent 1  opened 1  active enrolments 2",
-        "delivered 1  opened 1  active enrolments 2",
+        "no deliveries yet  active enrolments 1234",
+        "pending 2  active enrolments 1234",
+        "sent 1  opened 1  active enrolments 1234",
+        "delivered 1  opened 1  active enrolments 1234",
         "settled",
     ]
 
 
 def test_watch_gives_up(served: Callable[[Handler], list[httpx.Request]]) -> None:
     def answer(request: httpx.Request) -> httpx.Response:
-        return httpx.Response(
-            200, json={"pending": 1} if "summary" in str(request.url) else {"items": [], "next": None}
-        )
+        return httpx.Response(200, json={"pending": 1} if "summary" in str(request.url) else {"active": 0})
 
     served(answer)
     assert cli.call(["watch", "--until-settled", "--every", "0", "--timeout", "0"]) == 1

@@ -48,6 +48,14 @@ def test_what_was_made_stays_and_a_key_that_comes_later_replaces_the_sandbox() -
     )
 
 
+def test_an_earlier_key_is_passed_on_and_passwords_follow_the_new_one() -> None:
+    first = compose_env.make({}, {})
+    turned = compose_env.make(first, {"SECRET_KEY": "n" * 40, "SECRET_KEY_PREVIOUS": first["SECRET_KEY"]})
+    assert (turned["SECRET_KEY"], turned["SECRET_KEY_PREVIOUS"]) == ("n" * 40, first["SECRET_KEY"])
+    assert turned["EMAIL_DATABASE_PASSWORD"] == addresses.role_password("n" * 40, "nurture_email")
+    assert compose_env.make(turned, {}) == turned, "and both stay"
+
+
 def test_production_without_keys_is_refused() -> None:
     with pytest.raises(SettingsError, match="RESEND_API_KEY"):
         compose_env.make({}, {"ENVIRONMENT": "production"})

@@ -24,7 +24,7 @@ _KEPT = {
     "TELEGRAM_WEBHOOK_SECRET": "telegram_webhook_secret",
 }
 GIVEN = (
-    "ENVIRONMENT", "SECRET_KEY", "ADMIN_API_KEY", "PUBLIC_URL", "PUBLISH_SCHEMA",
+    "ENVIRONMENT", "SECRET_KEY", "SECRET_KEY_PREVIOUS", "ADMIN_API_KEY", "PUBLIC_URL", "PUBLISH_SCHEMA",
     "EMAIL_PROVIDER", "RESEND_API_KEY", "RESEND_API_URL", "RESEND_WEBHOOK_SECRET", "FROM_EMAIL",
     "SMTP_HOST", "SMTP_PORT", "SMTP_TLS", "SMTP_USERNAME", "SMTP_PASSWORD",
     "TELEGRAM_BOT_TOKEN", "TELEGRAM_API_URL", "TELEGRAM_LINK_URL", "TELEGRAM_UPDATES", "TELEGRAM_WEBHOOK_SECRET",
@@ -73,6 +73,7 @@ def make(before: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str
         "COMPOSE_PROJECT_NAME": environ.get("COMPOSE_PROJECT_NAME") or before.get("COMPOSE_PROJECT_NAME") or "nurture",
         **{name: getattr(secrets, field) for name, field in _KEPT.items()},
         "SECRET_KEY": keys.secret_key,
+        **({"SECRET_KEY_PREVIOUS": keys.earlier_keys} if keys.earlier_keys else {}),
         "ADMIN_API_KEY": keys.api_key,
         **{f"{room.upper()}_DATABASE_PASSWORD": role_password(keys.secret_key, f"nurture_{room}") for room in ROOMS},
         **{bus_users.password_variable(user): bus_password(keys.secret_key, user) for user in bus_users.USERS},

@@ -26,6 +26,7 @@ class Configuration(Struct, kw_only=True, frozen=True):
     database_url: Secret | None = None
     nats_url: str | None = None
     secret_key: Secret | None = None
+    secret_key_previous: Secret | None = None
     environment: Literal["development", "production"] = "development"
     public_url: str | None = None
     publish_schema: str = "public"

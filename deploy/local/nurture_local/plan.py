@@ -22,6 +22,7 @@ WITHHELD = (
     "DATABASE_URL",
     "NATS_URL",
     "SECRET_KEY",
+    "SECRET_KEY_PREVIOUS",
     "ADMIN_API_KEY",
     "RESEND_API_KEY",
     "RESEND_API_URL",
@@ -107,6 +108,7 @@ class Keys(Struct, kw_only=True, frozen=True):
     """The secrets in force: the user's, else the generated ones."""
 
     secret_key: str
+    earlier_keys: str
     api_key: str
     webhook_secret: str
     resend_api_key: str
@@ -120,6 +122,7 @@ class Keys(Struct, kw_only=True, frozen=True):
         webhook = own.resend_webhook_secret.reveal() if own.resend_webhook_secret else ""
         return cls(
             secret_key=own.secret_key.reveal() if own.secret_key else secrets.secret_key,
+            earlier_keys=own.secret_key_previous.reveal() if own.secret_key_previous else "",
             api_key=own.admin_api_key.reveal() if own.admin_api_key else secrets.admin_api_key,
             webhook_secret=webhook or ("" if own.live else secrets.webhook_secret),
             resend_api_key=own.resend_api_key.reveal() if own.resend_api_key else secrets.sandbox_api_key,
@@ -243,6 +246,7 @@ def _services(
         "MALLOC_ARENA_MAX": "2",
         "NATS_URL": state.nats,
         "SECRET_KEY": keys.secret_key,
+        "SECRET_KEY_PREVIOUS": keys.earlier_keys,
         "ENVIRONMENT": configuration.environment,
         "PUBLIC_URL": configuration.public_url or state.gateway,
         "PUBLISH_SCHEMA": configuration.publish_schema,

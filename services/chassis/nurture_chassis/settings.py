@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
+from nurture_chassis.tokens import Tokens
+
 
 class SettingsError(Exception):
     """A setting is missing or malformed; the text names it and never shows its value."""
@@ -41,6 +43,8 @@ class ServiceSettings(msgspec.Struct, kw_only=True, frozen=True):
     """Servers of one NATS, separated by commas."""
     secret_key: Secret
     """Links, tokens and the roles' passwords come from it; generated once for an embedded server."""
+    secret_key_previous: Secret = Secret("")
+    """The SECRET_KEY before, or several with commas: links in messages that were sent under it go on working."""
     environment: Literal["development", "production"] = "development"
     """`production` refuses to start without keys, secrets and https."""
     public_url: str = "http://127.0.0.1:8001"
@@ -65,6 +69,11 @@ class ServiceSettings(msgspec.Struct, kw_only=True, frozen=True):
     """`debug`, `info`, `warning` or `error`."""
     log_format: Literal["json", "text"] = "json"
     """One JSON object a line, or text for people."""
+
+    def tokens(self) -> Tokens:
+        """Makes links under SECRET_KEY, and reads those of SECRET_KEY_PREVIOUS too."""
+        earlier = (key.strip() for key in self.secret_key_previous.reveal().split(","))
+        return Tokens(self.secret_key.reveal(), *filter(None, earlier))
 
     @property
     def mode(self) -> str:

@@ -44,17 +44,27 @@ def link_id(url: str) -> str:
     return sha256(url.encode()).digest()[:8].hex()
 
 
-class Tokens:
-    """Makes and reads tokens under SECRET_KEY; each purpose has a key derived from it."""
+def _mac(key: bytes, body: bytes) -> bytes:
+    return hmac.digest(key, body, "sha256")[:MAC_BYTES]
 
-    def __init__(self, secret_key: str) -> None:
+
+class Tokens:
+    """Makes tokens under a secret key, and reads them under it and those that were in use before.
+
+    Each purpose has a key derived from it.
+    """
+
+    def __init__(self, secret_key: str, *earlier: str) -> None:
         self._keys = {
-            purpose: hmac.new(secret_key.encode(), f"nurture-link:{purpose}".encode(), sha256).digest()
+            purpose: [
+                hmac.new(key.encode(), f"nurture-link:{purpose}".encode(), sha256).digest()
+                for key in (secret_key, *earlier)
+            ]
             for purpose in ("open", "click", "unsubscribe", "chat", "press", "verify", "preferences")
         }
 
     def _make(self, purpose: str, body: bytes) -> str:
-        mac = hmac.digest(self._keys[purpose], body, "sha256")[:MAC_BYTES]
+        mac = _mac(self._keys[purpose][0], body)
         return base64.urlsafe_b64encode(body + mac).rstrip(b"=").decode()
 
     def _read(self, purpose: str, token: str, length: int) -> bytes | None:
@@ -65,10 +75,9 @@ class Tokens:
         except ValueError:
             return None
         body, mac = raw[:-MAC_BYTES], raw[-MAC_BYTES:]
-        wanted = hmac.digest(self._keys[purpose], body, "sha256")[:MAC_BYTES]
-        if not hmac.compare_digest(mac, wanted) or len(body) != length or body[0] != VERSION:
+        if len(body) != length or body[0] != VERSION:
             return None
-        return body
+        return body if any(hmac.compare_digest(mac, _mac(key, body)) for key in self._keys[purpose]) else None
 
     def open_token(self, delivery_id: UUID, *, test: bool = False) -> str:
         return self._make("open", bytes((VERSION, _TEST if test else 0)) + delivery_id.bytes)

@@ -4,7 +4,7 @@ from nurture_chassis.pace import Pace
 from nurture_chassis.restored import RestoreGuard
 from nurture_chassis.service import Service
 from nurture_chassis.settings import load
-from nurture_chassis.tokens import Tokens, link_id
+from nurture_chassis.tokens import link_id
 
 from nurture_email import resend, smtp
 from nurture_email.attempts import Limits
@@ -78,7 +78,7 @@ def _over_smtp(service: Service, config: Config) -> tuple[VolleyStore, Volleys]:
 
 
 def _renderer(config: Config) -> Renderer:
-    return Renderer(Tokens(config.secret_key.reveal()), link_id)
+    return Renderer(config.tokens(), link_id)
 
 
 def _settings(config: Config) -> RenderSettings:

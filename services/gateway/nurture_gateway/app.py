@@ -3,7 +3,6 @@
 import msgspec
 from nurture_chassis.service import Service
 from nurture_chassis.settings import load
-from nurture_chassis.tokens import Tokens
 from nurture_contracts.events import CommandSettled
 
 from nurture_gateway.api.rates import Rates
@@ -30,7 +29,7 @@ def build(config: Config | None = None) -> Service:
         database=service.database,
         outbox=service.outbox,
         clock=service.clock,
-        tokens=Tokens(config.secret_key.reveal()),
+        tokens=config.tokens(),
         live=Live(service.stopping),
         rates=Rates(config),
         webhooks=Gate("webhooks", pages.webhooks),

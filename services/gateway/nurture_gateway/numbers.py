@@ -14,12 +14,14 @@ LONGEST_DAYS = 366
 
 class Counts(Struct, kw_only=True):
     """Messages to which each of these happened, in a group: columns of the statement `analytics`. A message counts for each
-    thing that happened to it, on the day it was planned. `fallbacks` were second tries on the other channel, and
+    thing that happened to it, on the day it was planned. `openable` are emails that were sent and did not bounce: nobody
+    tells when a Telegram message is opened. `fallbacks` were second tries on the other channel, and
     `fallback_saves` those of them that arrived."""
 
     planned: int = 0
     sent: int = 0
     delivered: int = 0
+    openable: int = 0
     opened: int = 0
     clicked: int = 0
     bounced: int = 0
@@ -77,8 +79,9 @@ class ScoreDay(Struct, kw_only=True):
 
 
 class Rates(Struct, kw_only=True):
-    """Parts of one, null where there is nothing to divide by. Bounces and deliveries are parts of what was sent, opens and
-    clicks of what was sent and did not bounce, failures of what was planned. Over SMTP nobody reports deliveries."""
+    """Parts of one, null where there is nothing to divide by. Bounces and deliveries are parts of what was sent, clicks of
+    what was sent and did not bounce, opens of the emails among that, failures of what was planned. Over SMTP nobody reports
+    deliveries."""
 
     delivery: float | None
     open: float | None
@@ -230,7 +233,7 @@ def rates(counts: Counts) -> Rates:
     stayed = counts.sent - counts.bounced
     return Rates(
         delivery=_part(counts.delivered, counts.sent),
-        open=_part(counts.opened, stayed),
+        open=_part(counts.opened, counts.openable),
         click=_part(counts.clicked, stayed),
         bounce=_part(counts.bounced, counts.sent),
         failure=_part(counts.failed, counts.planned),

@@ -5,7 +5,7 @@ from nurture_chassis.pace import Pace
 from nurture_chassis.restored import RestoreGuard
 from nurture_chassis.service import Service
 from nurture_chassis.settings import load
-from nurture_chassis.tokens import Tokens, link_id
+from nurture_chassis.tokens import link_id
 
 from nurture_telegram.attempts import Limits
 from nurture_telegram.bot_api import BotApi
@@ -28,7 +28,7 @@ def build() -> Service:
     config = load(Config).check()
     service = Service("telegram", config)
     store = Store(service.database, service.outbox)
-    tokens = Tokens(config.secret_key.reveal())
+    tokens = config.tokens()
     inbox = Inbox(service.database, service.outbox, tokens, service.clock, config.bot_id)
     pace = Pace(service.database, ACCOUNT, config.telegram_rate_limit)
     api = _api(config)

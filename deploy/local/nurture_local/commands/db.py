@@ -139,7 +139,7 @@ def restore(file: Path, *, replace: Annotated[bool, Parameter(negative=())] = Fa
     if manifest.key and manifest.key != backups.key_of(target.secret_key):
         console.print(
             "SECRET_KEY is another than when this backup was made: links in messages that were sent before will be refused "
-            "until it is the same."
+            "until SECRET_KEY_PREVIOUS is that one."
         )
     return 0
 

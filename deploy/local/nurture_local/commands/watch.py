@@ -68,7 +68,7 @@ def _follow(gateway: Any, until_settled: bool, timeout: float | None, every: flo
             now = time.monotonic()
             if counts != last:
                 last, changed = counts, now
-            show(counts, _active(gateway))
+            show(counts, str(gateway.get("/admin/api/metrics")["active"]))
             if until_settled and settled(counts, now - changed):
                 unreported = counts.get("sent", 0)
                 console.print(
@@ -90,11 +90,6 @@ def settled(counts: dict[str, int], quiet: float) -> bool:
     return (
         sum(counts.values()) > 0 and not counts.get("pending") and quiet >= (_SILENCE if counts.get("sent") else _CALM)
     )
-
-
-def _active(gateway: Any) -> str:
-    page = gateway.get("/admin/api/nurture/active", limit=200)
-    return f"{len(page['items'])}{'+' if page['next'] else ''}"
 
 
 def ordered(counts: dict[str, int]) -> list[tuple[str, int]]:

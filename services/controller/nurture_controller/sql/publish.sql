@@ -162,14 +162,14 @@ group by c.day, c.sequence_type, c.step, c.variant, c.channel;
 grant select on {publish}.delivery_analytics to nurture_gateway;
 
 -- The arms of experiments since they began: how many each was planned for (`assigned`; a second try on the other channel is the same
--- assignment), and what came of it. Rates are parts of one: bounces of what was sent, opens and clicks of what was sent and did
--- not bounce, since over SMTP nobody reports deliveries.
+-- assignment), and what came of it. Rates are parts of one: bounces of what was sent, clicks of what was sent and did not bounce,
+-- since over SMTP nobody reports deliveries, and opens of the emails among that, since nobody reports when a Telegram message is opened.
 create or replace view {publish}.experiment_counts as
 select sequence_type, step, variant, min(day) as since, max(day) as until,
        sum(planned - fallbacks)::bigint as assigned, sum(sent)::bigint as sent, sum(delivered)::bigint as delivered,
        sum(opened)::bigint as opened, sum(clicked)::bigint as clicked, sum(bounced)::bigint as bounced,
        sum(complained)::bigint as complained,
-       round(sum(opened) / nullif(sum(sent) - sum(bounced), 0), 4) as open_rate,
+       round(sum(opened) / nullif(sum(sent - bounced) filter (where channel = 'email'), 0), 4) as open_rate,
        round(sum(clicked) / nullif(sum(sent) - sum(bounced), 0), 4) as click_rate,
        round(sum(bounced) / nullif(sum(sent), 0), 4) as bounce_rate
 from {publish}.delivery_analytics where variant is not null group by 1, 2, 3;

@@ -40,7 +40,10 @@ async def show_simulation(request: Request[Any, Any, Any], room: TheRoom, comman
     found = await commands.show_command.fn(room, command_id)
     if found["kind"] != "simulate":
         raise Problem("not_found", f"There is no simulation {command_id}.")
-    response = await page(request, room, "sequences", "simulation.html", state=found["state"], told=found["result"])
+    told = found["result"]
+    shown = [UUID(one["user_id"]) for one in (told or {}).get("timelines", [])]
+    names = {str(row["id"]): row["called"] for row in await room.database.fetch("call_people", shown)} if shown else {}
+    response = await page(request, room, "sequences", "simulation.html", state=found["state"], told=told, names=names)
     if found["state"] == "accepted":
         response.headers["Refresh"] = "1"
     return response

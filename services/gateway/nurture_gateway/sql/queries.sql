@@ -81,6 +81,10 @@ where u.id in (
     union select id from users where lower(first_name) like lower($4)
 ) and (u.created_at, u.id) < ($1, $2) order by u.created_at desc, u.id desc limit $3
 
+-- name: call_people
+-- What pages call people by.
+select id, coalesce(first_name, external_id) as called from users where id = any($1::uuid[])
+
 -- name: count_people
 -- The number that a live bulk trigger has to confirm.
 select count(*) from users
@@ -466,6 +470,7 @@ order by k.place
 -- Messages planned on the days $1 to $2, by everything that one asks them by, in one reading of what the controller counts.
 select grouping(sequence_type, step, variant, channel, day) as place, sequence_type, step, variant, channel, day,
     sum(planned)::bigint as planned, sum(sent)::bigint as sent, sum(delivered)::bigint as delivered,
+    sum(sent - bounced) filter (where channel = 'email')::bigint as openable,
     sum(opened)::bigint as opened, sum(clicked)::bigint as clicked, sum(bounced)::bigint as bounced,
     sum(complained)::bigint as complained, sum(failed)::bigint as failed, sum(suppressed)::bigint as suppressed,
     sum(cancelled)::bigint as cancelled, sum(expired)::bigint as expired, sum(unknown)::bigint as unknown,
