@@ -10,7 +10,8 @@ unexport PYTHONDONTWRITEBYTECODE
 CLEAN := env -u RESEND_API_KEY -u RESEND_API_KEY_FILE -u RESEND_API_URL -u RESEND_WEBHOOK_SECRET -u TELEGRAM_BOT_TOKEN \
 	-u EMAIL_PROVIDER -u SMTP_HOST -u SMTP_PORT -u SMTP_TLS -u SMTP_USERNAME -u SMTP_PASSWORD -u SMTP_PASSWORD_FILE \
 	-u TELEGRAM_API_URL -u DATABASE_URL -u NATS_URL -u ADMIN_API_KEY -u NURTURE_URL -u NURTURE_API_KEY -u PORT
-WORKERS ?= 6
+# Two for each core: with more, what each imports and collects costs more than it saves in waiting.
+WORKERS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores > 8 ? 16 : 2 * cores)))
 # What has a target of its own.
 ORDINARY := "not faults and not containers and not long and not scaling"
 # Where long tests live (a house test looks): to collect all folders in each worker takes longer than a test.

@@ -9,11 +9,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from aiogram import Bot, Dispatcher
-from aiogram.client.session.aiohttp import AiohttpSession
-from aiogram.client.telegram import TelegramAPIServer
-from aiogram.filters import Command
-from aiogram.types import Message
 
 from tests.journeys.system import System, eventually, running
 
@@ -22,6 +17,13 @@ REPLIES, READS = 900_000_013, 900_000_021
 
 
 async def _run(system: System, token: str, started: threading.Event, stop: asyncio.Event) -> None:
+    # Not above: it takes three seconds, of every worker that collects this file.
+    from aiogram import Bot, Dispatcher
+    from aiogram.client.session.aiohttp import AiohttpSession
+    from aiogram.client.telegram import TelegramAPIServer
+    from aiogram.filters import Command
+    from aiogram.types import Message
+
     bot = Bot(token, session=AiohttpSession(api=TelegramAPIServer.from_base(str(system.inbox.base_url).rstrip("/"))))
     dispatcher = Dispatcher()
     key = {"Authorization": system.api.headers["Authorization"]}

@@ -45,7 +45,13 @@ RELAY = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("live", "mode"), [(RESEND, "LIVE (Resend)"), (RELAY, "LIVE (SMTP)")], ids=["resend", "smtp"])
+@pytest.mark.parametrize(
+    ("live", "mode"),
+    [
+        pytest.param(RESEND, "LIVE (Resend)", id="resend"),
+        pytest.param(RELAY, "LIVE (SMTP)", id="smtp", marks=pytest.mark.long),
+    ],
+)
 def test_a_live_key_is_announced_guarded_and_never_printed(live: dict[str, str], mode: str, data_dir: Path) -> None:
     """With a key the system says LIVE everywhere and a bulk trigger wants its number; the provider is a closed port."""
     with running(data_dir, env=live) as system:

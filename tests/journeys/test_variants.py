@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.journeys.system import System, eventually, running
 
@@ -51,6 +52,7 @@ def scanned(system: System, address: str) -> None:
         assert answer.status_code == 302
 
 
+@pytest.mark.long
 def test_what_is_told_of_variants_is_what_was_done(data_dir: Path, tmp_path: Path) -> None:
     # A second lasts a minute: nobody reads a message within seven seconds, so what clicks that soon is taken for a machine.
     with running(data_dir, "--speed", "60") as system:

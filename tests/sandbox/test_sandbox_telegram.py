@@ -5,10 +5,6 @@ from typing import Any
 
 import httpx
 import pytest
-from aiogram import Bot as AiogramBot
-from aiogram.client.session.aiohttp import AiohttpSession
-from aiogram.client.telegram import TelegramAPIServer
-from aiogram.exceptions import TelegramForbiddenError, TelegramRetryAfter
 from sandbox_process import PATIENCE, SandboxProcess
 from telegram import Bot as PtbBot
 from telegram import BotCommand, InlineKeyboardButton, InlineKeyboardMarkup
@@ -18,10 +14,6 @@ from telegram_client import BOT_ID, DELIVERY, HAS_BLOCKED, IGNORES, TOKEN, BotCl
 
 def ptb(provider: SandboxProcess, token: str = TOKEN) -> PtbBot:
     return PtbBot(token, base_url=f"{provider.url}/bot")
-
-
-def aiogram_bot(provider: SandboxProcess, token: str = TOKEN) -> AiogramBot:
-    return AiogramBot(token, session=AiohttpSession(api=TelegramAPIServer.from_base(provider.url)))
 
 
 @pytest.fixture
@@ -55,9 +47,17 @@ def test_python_telegram_bot_sends_edits_and_keeps_its_commands(provider: Sandbo
     asyncio.run(talk())
 
 
+@pytest.mark.xdist_group("aiogram")
 def test_aiogram_sends_and_understands_refusals(provider: SandboxProcess) -> None:
+    # Not above: it takes three seconds, of every worker that collects this file.
+    from aiogram import Bot
+    from aiogram.client.session.aiohttp import AiohttpSession
+    from aiogram.client.telegram import TelegramAPIServer
+    from aiogram.exceptions import TelegramForbiddenError, TelegramRetryAfter
+
     async def talk() -> None:
-        bot = aiogram_bot(provider, "7000000003:AAEanother-token-of-the-sandbox_2")
+        session = AiohttpSession(api=TelegramAPIServer.from_base(provider.url))
+        bot = Bot("7000000003:AAEanother-token-of-the-sandbox_2", session=session)
         try:
             assert (await bot.me()).username == "sandbox_7000000003_bot"
             sent = await bot.send_message(IGNORES, "*Bold* and _italic_\\.", parse_mode="MarkdownV2")

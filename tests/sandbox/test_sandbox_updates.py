@@ -9,11 +9,6 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
-from aiogram import Bot as AiogramBot
-from aiogram import Dispatcher
-from aiogram.client.session.aiohttp import AiohttpSession
-from aiogram.client.telegram import TelegramAPIServer
-from aiogram.types import CallbackQuery, InlineKeyboardButton, InlineKeyboardMarkup, Message
 from sandbox_process import PATIENCE, Heard, Receiver, SandboxProcess
 from telegram import Bot as PtbBot
 from telegram.error import Conflict
@@ -75,12 +70,19 @@ def test_python_telegram_bot_polls_with_offsets(bot: BotClient) -> None:
     asyncio.run(poll())
 
 
+@pytest.mark.xdist_group("aiogram")
 def test_aiogram_polls_answers_and_is_pressed(bot: BotClient) -> None:
     """A bot as people write one: it greets, asks, and thanks for the press."""
+    # Not above: it takes three seconds, of every worker that collects this file.
+    from aiogram import Bot, Dispatcher
+    from aiogram.client.session.aiohttp import AiohttpSession
+    from aiogram.client.telegram import TelegramAPIServer
+    from aiogram.types import CallbackQuery, InlineKeyboardButton, InlineKeyboardMarkup, Message
+
     pressed: list[str] = []
 
     async def run() -> None:
-        client = AiogramBot(TOKEN, session=AiohttpSession(api=TelegramAPIServer.from_base(bot.sandbox.url)))
+        client = Bot(TOKEN, session=AiohttpSession(api=TelegramAPIServer.from_base(bot.sandbox.url)))
         dispatcher = Dispatcher()
         asked: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         buttons = InlineKeyboardMarkup(inline_keyboard=[[InlineKeyboardButton(text="Yes", callback_data="yes")]])
