@@ -22,25 +22,24 @@ PAGE = (ROOT / "docs/how-to/run-in-containers.md").read_text()
 START, WALK, STOP = re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
 
 
-def compose() -> str:
-    """The command of the compose that is installed: version 2, or 1.29."""
-    docker = shutil.which("docker")
-    if docker and subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode == 0:
-        return "docker compose"
-    if shutil.which("docker-compose"):
-        return "docker-compose"
+def compose(command: str) -> str:
+    """That command, where it is installed."""
+    program, *words = command.split()
+    found = shutil.which(program)
+    if found and subprocess.run([found, *words, "version"], capture_output=True, check=False).returncode == 0:
+        return command
     if "docker" in os.environ.get("NURTURE_REQUIRE", "").split():
-        pytest.fail("compose is required here, and neither `docker compose` nor `docker-compose` is installed")
-    pytest.skip("compose is not installed")
+        pytest.fail(f"compose is required here, and `{command}` is not installed")
+    pytest.skip(f"`{command}` is not installed")
 
 
 class Shell:
     """Runs lines of the page in a folder that looks like the checkout, under a project and on ports of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, command: str) -> None:
         self.project = f"nurture-test-{secrets.token_hex(4)}"
         self.folder = folder
-        self._compose = compose()
+        self._compose = compose(command)
         ports = {"GATEWAY_PORT": str(free_port()), "SANDBOX_PORT": str(free_port())}
         self._environment = {**CLEAN, **definition.IMAGES, **ports, "COMPOSE_PROJECT_NAME": self.project}
 
@@ -54,10 +53,11 @@ class Shell:
         return done.stdout
 
 
-@pytest.fixture
-def shell(tmp_path: Path) -> Iterator[Shell]:
+@pytest.fixture(params=["docker compose", "docker-compose"], ids=["v2", "v1"])
+def shell(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Shell]:
+    """Of compose version 2, and of 1.29, which Debian 12 and Ubuntu 22.04 have."""
     client = engine()
-    made = Shell(tmp_path)
+    made = Shell(tmp_path, request.param)
     deploy = tmp_path / "deploy"
     deploy.mkdir()
     shutil.copy(ROOT / "deploy/compose.yaml", deploy)
