@@ -8,7 +8,17 @@ from fractions import Fraction
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nurture_gateway.evidence import CLEAR, MOST, PRIOR, evidence, fewest, interval, is_clear, log_evidence
+from nurture_gateway.evidence import (
+    CLEAR,
+    MOST,
+    PRIOR,
+    clearly_behind,
+    evidence,
+    fewest,
+    interval,
+    is_clear,
+    log_evidence,
+)
 
 Weighted = list[tuple[int, int]]
 WEIGHTED = st.lists(st.tuples(st.integers(1, 1000), st.integers(0, 60)), min_size=2, max_size=6)
@@ -101,6 +111,31 @@ def test_looking_at_every_answer_finds_a_difference_that_is_none_in_fewer_than_o
     source = random.Random(20261127)
     false = sum(called(source, shares, [0.1] * len(shares), 5_000) is not None for _ in range(runs))
     assert false <= runs / CLEAR
+
+
+def test_of_arms_of_which_some_are_equal_fewer_than_one_of_twenty_tests_ever_tells_those_apart() -> None:
+    """The worst case: two equally good ones in front of a bad one, looked at at every answer."""
+    runs, source = 200, random.Random(20261127)
+    shares, rates = [0.4, 0.3, 0.3], [0.15, 0.15, 0.05]
+
+    def mistaken() -> bool:
+        counts = [0, 0, 0]
+        for arm in source.choices(range(3), shares, k=5_000):
+            if source.random() < rates[arm]:
+                counts[arm] += 1
+                best = max((0, 1), key=lambda one: counts[one] / shares[one])
+                if 1 - best in clearly_behind(counts, shares, best):
+                    return True
+        assert 2 in clearly_behind(counts, shares, best)
+        return False
+
+    assert sum(mistaken() for _ in range(runs)) <= runs / CLEAR
+
+
+def test_two_arms_are_told_apart_just_where_they_differ() -> None:
+    for more in range(200):
+        counts, shares = [100, 100 + more], [0.5, 0.5]
+        assert (clearly_behind(counts, shares, 1) == [0]) is is_clear(counts, shares)
 
 
 def test_a_fixed_test_that_is_looked_at_as_often_breaks_that_promise() -> None:

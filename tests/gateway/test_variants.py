@@ -226,7 +226,24 @@ def test_a_clear_difference_is_called_in_a_plain_sentence() -> None:
     )
     told = concluded({"A": 2, "B": 1, "C": 1}, A=(10_000, 600), B=(5_000, 407), C=(5_000, 295))
     assert (told.verdict, told.best) == ("differs", "B")
-    assert told.words.startswith("They are not equally good, and B leads: 8.1 % against 6.0 % and 5.9 %.")
+    assert told.behind == ["A", "C"]
+    assert told.words.startswith("B does best: 8.1 % against A (6.0 %) and C (5.9 %).")
+
+
+def test_of_three_variants_those_are_named_that_are_behind_the_one_in_front() -> None:
+    three = {"A": 1, "B": 1, "C": 1}
+    told = concluded(three, A=(10_000, 600), B=(10_000, 820), C=(10_000, 790))
+    assert (told.verdict, told.best, told.behind) == ("differs", "B", ["A"])
+    assert told.words.startswith(
+        "B does better than A (6.0 %): 8.2 %. Whether better than C (7.9 %) too cannot be told yet."
+    )
+    told = concluded(three, A=(10_000, 690), B=(10_000, 775), C=(10_000, 620))
+    assert (told.verdict, told.best, told.behind) == ("differs", "B", ["C"])
+    told = concluded(three, A=(10_000, 640), B=(10_000, 760), C=(10_000, 640))
+    assert (told.verdict, told.best, told.behind) == ("differs", "B", [])
+    assert told.words.startswith(
+        "They are not equally good. B leads with 7.6 % against A (6.4 %) and C (6.4 %), but which is best cannot be told yet."
+    )
 
 
 def test_a_small_difference_is_none_yet_and_few_answers_are_too_early() -> None:

@@ -38,6 +38,23 @@ def is_clear(counts: Sequence[int], shares: Sequence[float]) -> bool:
     return log_evidence(counts, shares) >= math.log(CLEAR)
 
 
+def clearly_behind(counts: Sequence[int], shares: Sequence[float], best: int) -> list[int]:
+    """The arms that are clearly worse than arm `best`, each told from it by the answers of these two alone.
+
+    Which one is best was read off the same counts, so any pair of arms may come to be asked about: each has to be as clear as
+    one of so many tests (Bonferroni), and of tests in which some arms are equal at most 1 of 20 ever tells such two apart.
+    """
+    pairs = math.comb(len(counts), 2)
+    return [arm for arm in range(len(counts)) if arm != best and _told_apart(counts, shares, best, arm, pairs)]
+
+
+def _told_apart(counts: Sequence[int], shares: Sequence[float], one: int, other: int, tests: int) -> bool:
+    both = shares[one] + shares[other]
+    return log_evidence([counts[one], counts[other]], [shares[one] / both, shares[other] / both]) >= math.log(
+        CLEAR * tests
+    )
+
+
 def fewest(shares: Sequence[float]) -> int:
     """With fewer counts no difference could be called, even if all of them fell to one arm; 0 where there is one arm."""
     if len(shares) < 2:

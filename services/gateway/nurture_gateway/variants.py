@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 from msgspec import Struct
 from nurture_chassis.database import Rows
 
-from nurture_gateway.evidence import evidence, fewest, interval, is_clear
+from nurture_gateway.evidence import clearly_behind, evidence, fewest, interval, is_clear
 from nurture_gateway.problems import Problem
 
 Conclusion = Literal["too early", "no difference shown", "differs"]
@@ -37,8 +37,10 @@ class Comparison(Struct, kw_only=True):
     """A step's variants against each other, over those of the sequence's `versions` in which they have the same words and
     weights. `evidence` is a Bayes factor for a difference: a difference is called from 20 on (`differs`, with the `best`),
     which chance alone reaches in at most 1 of 20 tests, at whatever times one looks. `too early`: nothing could be told from
-    so few conversions. The same test says whether people fell to the variants as the weights say (`shares_ok`; nothing is
-    called if not), and whether those who left do (`leaving_ok`). `words` say it for people."""
+    so few conversions. Of more than two variants it says that they are not all equal; `behind` are those that are clearly
+    worse than the best, which is the winner when all others are behind. The same test says whether people fell to the
+    variants as the weights say (`shares_ok`; nothing is called if not), and whether those who left do (`leaving_ok`). `words`
+    say it for people."""
 
     sequence_type: str
     step: int
@@ -48,6 +50,7 @@ class Comparison(Struct, kw_only=True):
     evidence: float
     verdict: Conclusion
     best: str | None
+    behind: list[str]
     shares_ok: bool
     leaving_ok: bool
     words: str
@@ -130,7 +133,10 @@ def compared(experiment: Experiment, counts: Mapping[str, Any]) -> Comparison:
     verdict: Conclusion = "too early" if sum(answers) < needed else "no difference shown"
     if shares_ok and is_clear(answers, shares):
         verdict = "differs"
-    best = max(arms, key=lambda arm: arm.rate or 0.0) if verdict == "differs" else None
+    best, behind = None, list[Arm]()
+    if verdict == "differs":
+        best = max(arms, key=lambda arm: arm.rate or 0.0)
+        behind = [arms[place] for place in clearly_behind(answers, shares, arms.index(best))]
     return Comparison(
         sequence_type=experiment.sequence_type,
         step=experiment.step,
@@ -140,9 +146,10 @@ def compared(experiment: Experiment, counts: Mapping[str, Any]) -> Comparison:
         evidence=float(f"{evidence(answers, shares):.4g}"),
         verdict=verdict,
         best=best.name if best else None,
+        behind=[arm.name for arm in behind],
         shares_ok=shares_ok,
         leaving_ok=leaving_ok,
-        words=" ".join(_words(arms, best, needed, shares_ok, leaving_ok)),
+        words=" ".join(_words(arms, best, behind, needed, shares_ok, leaving_ok)),
     )
 
 
@@ -157,7 +164,9 @@ def _arm(name: str, weight: int, share: float, row: Any) -> Arm:
     return arm
 
 
-def _words(arms: list[Arm], best: Arm | None, needed: int, shares_ok: bool, leaving_ok: bool) -> Iterable[str]:
+def _words(
+    arms: list[Arm], best: Arm | None, behind: list[Arm], needed: int, shares_ok: bool, leaving_ok: bool
+) -> Iterable[str]:
     people, answers = sum(arm.people for arm in arms), sum(arm.conversions for arm in arms)
     if not shares_ok:
         meant = ", ".join(
@@ -166,9 +175,7 @@ def _words(arms: list[Arm], best: Arm | None, needed: int, shares_ok: bool, leav
         yield f"People do not fall to the variants as their weights say ({meant}); {_CHANCE}."
         yield "Find out why before you compare: messages of one variant may not leave, or its words cannot be made."
     elif best:
-        others = " and ".join(_percent(arm.rate) for arm in arms if arm is not best)
-        who = f"{best.name} does better" if len(arms) == 2 else f"They are not equally good, and {best.name} leads"
-        yield f"{who}: {_percent(best.rate)} against {others}."
+        yield _leader(arms, best, behind)
         yield "So clear a difference appears by chance in fewer than 1 of 20 tests, however often you look."
     elif not people:
         yield "Nobody has been sent this step yet."
@@ -180,6 +187,24 @@ def _words(arms: list[Arm], best: Arm | None, needed: int, shares_ok: bool, leav
     if shares_ok and not leaving_ok:
         gone = ", ".join(f"{arm.name} {arm.leavers} of {arm.people}" for arm in arms)
         yield f"But complaints and unsubscribes differ ({gone}); {_CHANCE}."
+
+
+def _leader(arms: list[Arm], best: Arm, behind: list[Arm]) -> str:
+    others = [arm for arm in arms if arm is not best]
+    near = [arm for arm in others if arm not in behind]
+    rate = _percent(best.rate)
+    if len(arms) == 2:
+        return f"{best.name} does better: {rate} against {_percent(others[0].rate)}."
+    if not near:
+        return f"{best.name} does best: {rate} against {_rates(others)}."
+    if not behind:
+        lead = f"{best.name} leads with {rate} against {_rates(others)}"
+        return f"They are not equally good. {lead}, but which is best cannot be told yet."
+    return f"{best.name} does better than {_rates(behind)}: {rate}. Whether better than {_rates(near)} too cannot be told yet."
+
+
+def _rates(arms: list[Arm]) -> str:
+    return " and ".join(f"{arm.name} ({_percent(arm.rate)})" for arm in arms)
 
 
 def _percent(part: float | None) -> str:
