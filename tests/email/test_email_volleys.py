@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 from email_stand import Room, Stand, Takes, dies_sending, refusing
+from nurture_chassis import sending
 from nurture_chassis.database import STATEMENTS, TRANSACTIONS
 from nurture_contracts import events
 from nurture_contracts.ids import uuid7
+from nurture_email import volleys
 from nurture_email.provider import Reply
 from nurture_email.rendering import Mail
 from nurture_email.smtp_verdicts import broken
@@ -263,6 +265,43 @@ def test_ends_are_kept_until_the_database_is_back_and_said_once(play) -> None:
         await room.page(ids)
         await room.work()
         assert await room.settled() == dict.fromkeys(ids, ACCEPTED) and len(room.provider.delivered) == 3
+
+    play(scene)
+
+
+def test_a_database_that_is_away_for_long_ends_no_call(play, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(volleys, "PARTIAL_SECONDS", 0.02)
+    monkeypatch.setattr(sending, "_AGAIN", (0.01,))
+
+    async def scene(stand: Stand) -> None:
+        room = await stand.relay_room(concurrency=2)
+        first, *others = ids = await stand.deliveries(3)
+        await room.page([first])
+        assert await room.sender.tick() is True
+        await room.sender.finish()
+        end, away, answered = room.store.end, [asyncio.Event() for _ in range(3)], asyncio.Event()
+
+        async def unreachable(*args: Any) -> Any:
+            if waiting := [one for one in away if not one.is_set()]:
+                waiting[0].set()
+                raise ConnectionRefusedError
+            return await end(*args)
+
+        async def waits(provider: Takes, mail: Mail) -> Reply:
+            await answered.wait()
+            return provider.take(mail)
+
+        room.store.end = unreachable
+        room.provider.next = [waits]
+        await room.page(others)
+        # Two of one volley: the end of one cannot be written down while the other's call is under way.
+        assert await room.sender.tick() is True
+        async with asyncio.timeout(10):
+            await away[1].wait()
+        answered.set()
+        await room.sender.finish()
+        assert await room.settled() == dict.fromkeys(ids, ACCEPTED)
+        assert room.sender._busy == 0, "places that nobody gives back"
 
     play(scene)
 

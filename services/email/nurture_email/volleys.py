@@ -6,6 +6,7 @@ of deliveries of which nobody knows, and whoever finds their leases run out says
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -167,11 +168,15 @@ class Volleys:
             while flying:
                 done, flying = await asyncio.wait(flying, timeout=PARTIAL_SECONDS)
                 self._ended += [_end(task, *calls[task]) for task in done]
-                if flying and done:
-                    # One slow answer keeps neither the others' ends from being known nor their places from being used.
-                    await insist(self._settle)
-                    self.wake()
+                if flying and self._ended:
+                    # One slow answer keeps neither the others' ends from being known nor their places from being used; and
+                    # a database that is away ends no call.
+                    with contextlib.suppress(*UNREACHABLE):
+                        await self._settle()
+                        self.wake()
         finally:
+            # Their ends nobody will write down, so their places are free.
+            self._busy -= len(flying)
             for task in flying:
                 task.cancel()
         await insist(self._settle)
