@@ -13,6 +13,8 @@ from tests.faults.stand import ROOMS, Stand, standing
 from tests.faults.workload import Clients
 
 EMAILS_A_SECOND, CHATS_A_SECOND = 10, 25
+MAILS_A_SECOND = 40
+"""Over SMTP."""
 KINDS: dict[str, dict[str, Any]] = {
     "single": {},
     "mutants": {},
@@ -26,9 +28,18 @@ KINDS: dict[str, dict[str, Any]] = {
             "telegram": {"TELEGRAM_RATE_LIMIT": str(CHATS_A_SECOND)},
         },
     },
+    "relayed": {
+        "told": {"EMAIL_PROVIDER": "smtp"},
+        "replicas": {"email": 2},
+        "wires": ("postgres", "relay"),
+        "env": {
+            "sandbox": {"SANDBOX_RATE_LIMIT": str(MAILS_A_SECOND)},
+            "email": {"SMTP_RATE_LIMIT": str(MAILS_A_SECOND)},
+        },
+    },
 }
 """What stands there are: one of each service, the same for planted bugs, the same behind proxies, the same on a bus of three nodes,
-two of each under limits that they meet."""
+two of each under limits that they meet, two of email over SMTP."""
 
 
 @pytest.fixture(scope="session")
@@ -106,6 +117,12 @@ def clustered(stands: Stands) -> Rows:
 def double(stands: Stands) -> Rows:
     """The same with two of each service."""
     return _rows(stands, "double")
+
+
+@pytest.fixture
+def relayed(stands: Stands) -> Rows:
+    """The same with two of email that send over SMTP, and proxies before PostgreSQL and the relay."""
+    return _rows(stands, "relayed")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -38,6 +38,10 @@ def _volley(args: tuple[Any, ...], result: Any) -> bool:
     return bool(result.claims)
 
 
+def _some(args: tuple[Any, ...], result: Any) -> bool:
+    return bool(result)
+
+
 OUTBOX, DATABASE = "nurture_chassis.outbox", "nurture_chassis.database"
 POINTS: dict[str, Point] = {
     # A channel's attempt, as it goes along: page, claim, call, settlement.
@@ -51,6 +55,12 @@ POINTS: dict[str, Point] = {
     ),
     "email.before_settle": Point("nurture_email.store", "Store", "settle", after=False),
     "email.after_commit": Point("nurture_email.store", "Store", "settle", after=True),
+    # The same over SMTP, in volleys.
+    "email.before_volley": Point("nurture_email.volley_store", "VolleyStore", "claim_volley", after=False),
+    "email.after_volley": Point("nurture_email.volley_store", "VolleyStore", "claim_volley", after=True, counts=_some),
+    "email.after_mail": Point("nurture_email.smtp", "Smtp", "send", after=True),
+    "email.before_ends": Point(DATABASE, "Transaction", "fetch", after=True, counts=_statement("volley_settle")),
+    "email.after_ends": Point("nurture_email.volley_store", "VolleyStore", "end", after=True),
     "telegram.before_page": Point("nurture_telegram.store", "Store", "take_page", after=False),
     "telegram.before_ack": Point("nats.aio.msg", "Msg", "ack", after=False, counts=_heard("telegram-send")),
     "telegram.before_claim": Point("nurture_telegram.store", "Store", "turn", after=False),

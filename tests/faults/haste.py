@@ -12,7 +12,8 @@ class Haste(Struct, kw_only=True, forbid_unknown_fields=True):
     """Seconds; None leaves what the service has. `lease`, `call` and `margin` belong together: a call begins only while
     more than `call + margin` of its lease is left. `ticks` multiplies how often tickers look by themselves. `topology` is
     how often the bus is looked after. `ack_wait` is what the controller gives every consumer; `key_lifetime` for how long
-    the email room trusts an idempotency key, `provider_key` for how long the sandbox keeps one.
+    the email room trusts an idempotency key, `provider_key` for how long the sandbox keeps one, `park` for how long email
+    stands still whose relay cannot be reached.
     """
 
     lease: float | None = None
@@ -25,6 +26,7 @@ class Haste(Struct, kw_only=True, forbid_unknown_fields=True):
     max_ack_pending: int | None = None
     key_lifetime: float | None = None
     provider_key: float | None = None
+    park: float | None = None
 
 
 def apply(module: str, settings: str) -> None:
@@ -47,16 +49,20 @@ def apply(module: str, settings: str) -> None:
 
 
 def _email(haste: Haste) -> None:
-    sender, attempts = _module("nurture_email.sender"), _module("nurture_email.attempts")
+    sender, volleys = _module("nurture_email.sender"), _module("nurture_email.volleys")
     if haste.lease is not None:
         _default(sender.Sender.__init__, lease=haste.lease)
+        _default(volleys.Volleys.__init__, lease=haste.lease)
     if haste.call is not None:
-        sender.TOTAL_SECONDS = haste.call
+        sender.TOTAL_SECONDS = volleys.TOTAL_SECONDS = haste.call
         _default(_module("nurture_email.resend").Resend.__init__, total=haste.call)
+        _default(_module("nurture_email.smtp").Smtp.__init__, total=haste.call)
     if haste.margin is not None:
         _module("nurture_chassis.sending").LEASE_MARGIN = haste.margin
     if haste.key_lifetime is not None:
-        attempts.KEY_LIFETIME = timedelta(seconds=haste.key_lifetime)
+        _module("nurture_email.attempts").KEY_LIFETIME = timedelta(seconds=haste.key_lifetime)
+    if haste.park is not None:
+        _module("nurture_email.verdicts").OUT_OF_REACH_SECONDS = haste.park
 
 
 def _telegram(haste: Haste) -> None:

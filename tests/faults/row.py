@@ -19,7 +19,7 @@ from nurture_local.verify.verdict import Verdict
 
 from tests.faults import crashes
 from tests.faults.process import Process
-from tests.faults.stand import DOUBTFUL, Stand, eventually
+from tests.faults.stand import Stand, eventually
 from tests.faults.workload import Clients
 
 ARTIFACTS = Path(__file__).resolve().parents[2] / "artifacts" / "faults"
@@ -71,7 +71,7 @@ class Row:
 
     def count_kill(self, process: Process) -> None:
         """Somebody else has killed it, or will."""
-        if process.room in DOUBTFUL:
+        if process.room in self.stand.doubtful:
             self.kills[process.room] += 1
 
     def arm(self, process: Process, point: str) -> None:
@@ -120,7 +120,10 @@ class Row:
         history = self._at_rest(rates, messages)
         new = self.new(history)
         unknowns = self.new_unknown(history)
-        allowed = {channel: self.kills[channel] * most + self.ambiguous[channel] for channel, most in DOUBTFUL.items()}
+        allowed = {
+            channel: self.kills[channel] * most + self.ambiguous[channel]
+            for channel, most in self.stand.doubtful.items()
+        }
         by_check = {verdict.check: verdict for verdict in self.verdicts}
         most = sum(allowed.values()) if unknown is None else unknown
         self.say(

@@ -33,11 +33,13 @@ from tests.faults.proxy import Proxy, before
 
 T = TypeVar("T")
 ROOMS = ("gateway", "controller", "email", "telegram", "scoring")
-QUICK = Haste(lease=4.0, call=2.0, margin=0.5, ticks=0.4, sweep=1.5, ack_wait=3.0)
+QUICK = Haste(lease=4.0, call=2.0, margin=0.5, ticks=0.4, sweep=1.5, ack_wait=3.0, park=2.0)
 """Waits that a test can afford. A lease still outlives the longest call, as it does in earnest."""
 DOUBTFUL = {"email": 0, "telegram": 4}
 """Deliveries that one death of a process may leave `unknown`: an email is asked again under its key, a Telegram message of
 the volley in flight is not."""
+DOUBTFUL_OVER_SMTP = {**DOUBTFUL, "email": 8}
+"""The same where a relay takes the emails, which knows no keys either."""
 
 
 class TookTooLong(AssertionError):
@@ -57,8 +59,8 @@ def eventually(ask: Callable[[], T], what: str | Callable[[], str], within: floa
 
 
 class Stand:
-    """`wires` are proxies by what they stand before: nats, postgres, provider. `disk`: where both servers keep what they
-    hold; the provider and its ledger are not of this machine."""
+    """`wires` are proxies by what they stand before: nats, postgres, provider, relay. `told`: settings of the whole
+    installation. `disk`: where both servers keep what they hold; the provider and its ledger are not of this machine."""
 
     def __init__(
         self,
@@ -68,6 +70,7 @@ class Stand:
         replicas: Mapping[str, int] | None = None,
         haste: Haste | None = QUICK,
         wires: tuple[str, ...] = (),
+        told: Mapping[str, str] | None = None,
         env: Mapping[str, Mapping[str, str]] | None = None,
         clustered: bool = False,
         disk: Path | None = None,
@@ -82,6 +85,7 @@ class Stand:
         self._replicas = dict(replicas or {})
         self._haste = haste
         self._wanted = wires
+        self._told = told or {}
         self._env = env or {}
         self._clustered = clustered
         self._stack = contextlib.ExitStack()
@@ -94,7 +98,9 @@ class Stand:
         self.logs.mkdir()
         options = Options(port=free_port(), replicas=self._replicas)
         nodes, told, self.monitors = cluster.documented(self.data.path / "nats") if self._clustered else ([], {}, {})
-        self.plan = plan.make(self.data, configuration.load(told), options, {"PATH": "/usr/bin:/bin", **told})
+        settings = configuration.load({**told, **self._told})
+        self.doubtful = DOUBTFUL_OVER_SMTP if settings.email_provider == "smtp" else DOUBTFUL
+        self.plan = plan.make(self.data, settings, options, {"PATH": "/usr/bin:/bin", **told, **self._told})
         ports = self.plan.state.ports
         self.monitors = self.monitors or {"nats": ports["nats-monitor"]}
         self.sandbox_url = f"http://127.0.0.1:{ports['sandbox']}"
@@ -102,6 +108,7 @@ class Stand:
         self.admin_url = self.plan.admin_url
         self.ledger_path = self.folder / "sandbox" / "ledger.sqlite3"
         servers = {"nats": ports.get("nats"), "postgres": ports["postgres"], "provider": ports["sandbox"]}
+        servers["relay"] = ports.get(plan.POSTBOX)
         for wire in self._wanted:
             self.wires[wire] = self._stack.enter_context(before(servers[wire]))
         for spec in (*nodes, *self.plan.specs):
@@ -128,6 +135,8 @@ class Stand:
             for name in names:
                 if wire in self.wires and env.get(name):
                     env[name] = _through(env[name], self.wires[wire].port)
+        if "relay" in self.wires and room == "email":
+            env["SMTP_PORT"] = str(self.wires["relay"].port)
         if room == "gateway":
             env["PORT"] = env["NURTURE_HTTP_PORT"] = env["PORT"] if spec.name == "gateway" else env["NURTURE_HTTP_PORT"]
         if self._haste is not None and spec.argv[1:2] == ("-m",):
