@@ -1,0 +1,148 @@
+"""Postfix as relays are run: STARTTLS demanded, a login, two mailboxes of its own, and mail for elsewhere from who logged in.
+
+Everything is in a folder of its own, on a free port; nothing leaves it.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from pathlib import Path
+from typing import cast
+
+import pytest
+import trustme
+from nurture_local.ports import free_port
+
+HOST = "localhost"
+DOMAIN = "x.test"
+PEOPLE = ("ann", "bob")
+LOGIN = "nurture"
+_NOBODY = 65534
+_MAIN = """\
+compatibility_level = 3.6
+queue_directory = {folder}/queue
+data_directory = {folder}/data
+maillog_file = {folder}/log
+maillog_file_prefixes = {folder}
+inet_interfaces = 127.0.0.1
+myhostname = mx.{domain}
+mydestination =
+alias_maps =
+smtpd_tls_chain_files = {folder}/tls.pem
+smtpd_tls_security_level = encrypt
+smtpd_sasl_auth_enable = yes
+smtpd_sasl_path = smtpd
+smtpd_sasl_local_domain = {domain}
+cyrus_sasl_config_path = {folder}/settings/sasl
+smtpd_relay_restrictions = permit_sasl_authenticated, reject
+smtpd_recipient_restrictions = reject_unlisted_recipient, permit_sasl_authenticated, reject
+virtual_mailbox_domains = {domain}
+virtual_mailbox_base = {folder}/mail
+virtual_mailbox_maps = inline:{{ {mailboxes} }}
+virtual_uid_maps = static:{nobody}
+virtual_gid_maps = static:{nobody}
+relayhost = [127.0.0.1]:9
+"""
+_SASL = """\
+pwcheck_method: auxprop
+auxprop_plugin: sasldb
+mech_list: PLAIN LOGIN
+sasldb_path: {folder}/logins
+"""
+_MASTER = """\
+{port} inet n - n - - smtpd
+cleanup unix n - n - 0 cleanup
+qmgr unix n - n 300 1 qmgr
+tlsmgr unix - - n 1000? 1 tlsmgr
+rewrite unix - - n - - trivial-rewrite
+bounce unix - - n - 0 bounce
+defer unix - - n - 0 bounce
+trace unix - - n - 0 bounce
+smtp unix - - n - - smtp
+retry unix - - n - - error
+anvil unix - - n - 1 anvil
+proxymap unix - - n - - proxymap
+virtual unix - n n - - virtual
+postlog unix-dgram n - n - 1 postlogd
+"""
+
+
+class Postfix:
+    """A running one. `authority` is the file with who signed for it."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.port = port
+        self.authority = folder / "authority.pem"
+        self._mail = folder / "mail"
+
+    def kept(self) -> list[EmailMessage]:
+        """What is in the mailboxes."""
+        files = self._mail.glob("*/new/*")
+        return [cast(EmailMessage, message_from_bytes(file.read_bytes(), policy=policy.default)) for file in files]
+
+
+@contextmanager
+def postfix(password: str) -> Iterator[Postfix]:
+    """Skips where it cannot be run; fails where NURTURE_REQUIRE holds the word `relay`."""
+    lacking = [name for name in ("postfix", "saslpasswd2") if shutil.which(name) is None]
+    if lacking or os.geteuid() != 0:
+        why = f"Postfix is started by root, with {', '.join(lacking) or 'nothing else'} to be installed first"
+        if "relay" in os.environ.get("NURTURE_REQUIRE", "").split():
+            pytest.fail(why)
+        pytest.skip(f"{why}; on Debian, apt-get install postfix sasl2-bin brings it")
+    # Not below pytest's folders: its processes give up being root, and have to come by.
+    folder = Path(tempfile.mkdtemp(prefix="nurture-postfix-"))
+    folder.chmod(0o755)
+    try:
+        port = free_port()
+        settings = _settings(folder, port, password)
+        subprocess.run(["postfix", "-c", settings, "start"], check=True, capture_output=True, timeout=60)
+        try:
+            _listening(port, folder / "log")
+            yield Postfix(folder, port)
+        finally:
+            subprocess.run(["postfix", "-c", settings, "stop"], check=True, capture_output=True, timeout=60)
+    finally:
+        shutil.rmtree(folder)
+
+
+def _settings(folder: Path, port: int, password: str) -> Path:
+    for name in ("settings", "settings/sasl", "queue", "data", "mail"):
+        (folder / name).mkdir()
+    shutil.chown(folder / "data", "postfix")
+    os.chown(folder / "mail", _NOBODY, _NOBODY)
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(folder / "authority.pem"))
+    authority.issue_cert(HOST).private_key_and_cert_chain_pem.write_to_path(str(folder / "tls.pem"))
+    (folder / "tls.pem").chmod(0o600)
+    mailboxes = ", ".join(f"{{ {name}@{DOMAIN} = {name}/ }}" for name in PEOPLE)
+    values = {"folder": folder, "port": port, "domain": DOMAIN, "mailboxes": mailboxes, "nobody": _NOBODY}
+    for name, text in (
+        ("settings/main.cf", _MAIN),
+        ("settings/master.cf", _MASTER),
+        ("settings/sasl/smtpd.conf", _SASL),
+    ):
+        (folder / name).write_text(text.format(**values))
+    make = ["saslpasswd2", "-p", "-c", "-f", folder / "logins", "-u", DOMAIN, LOGIN]
+    subprocess.run(make, check=True, capture_output=True, input=password.encode(), timeout=30)
+    shutil.chown(folder / "logins", "postfix")
+    return folder / "settings"
+
+
+def _listening(port: int, log: Path) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            with socket.create_connection(("127.0.0.1", port), 5) as talk:
+                if talk.recv(4) == b"220 ":
+                    return
+        except OSError:
+            time.sleep(0.05)
+    raise AssertionError(f"Postfix does not answer: {log.read_text()[-2000:]}")
