@@ -1,4 +1,5 @@
-"""Postfix as relays are run: STARTTLS demanded, a login, two mailboxes of its own, and mail for elsewhere from who logged in.
+"""Postfix as relays are run: STARTTLS demanded, a login, mailboxes of its own, and mail for elsewhere from who logged in. The next
+server, which knows nobody, is a second port of it.
 
 Everything is in a folder of its own, on a free port; nothing leaves it.
 """
@@ -9,12 +10,9 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from email import message_from_bytes, policy
-from email.message import EmailMessage
 from pathlib import Path
-from typing import cast
 
 import pytest
 import trustme
@@ -22,7 +20,8 @@ from nurture_local.ports import free_port
 
 HOST = "localhost"
 DOMAIN = "x.test"
-PEOPLE = ("ann", "bob")
+SENDER = "acme.test"
+MAILBOXES = (f"ann@{DOMAIN}", f"bob@{DOMAIN}", f"hello@{SENDER}")
 LOGIN = "nurture"
 _NOBODY = 65534
 _MAIN = """\
@@ -43,12 +42,12 @@ smtpd_sasl_local_domain = {domain}
 cyrus_sasl_config_path = {folder}/settings/sasl
 smtpd_relay_restrictions = permit_sasl_authenticated, reject
 smtpd_recipient_restrictions = reject_unlisted_recipient, permit_sasl_authenticated, reject
-virtual_mailbox_domains = {domain}
+virtual_mailbox_domains = {domain}, {sender}
 virtual_mailbox_base = {folder}/mail
 virtual_mailbox_maps = inline:{{ {mailboxes} }}
 virtual_uid_maps = static:{nobody}
 virtual_gid_maps = static:{nobody}
-relayhost = [127.0.0.1]:9
+relayhost = [127.0.0.1]:{next}
 """
 _SASL = """\
 pwcheck_method: auxprop
@@ -58,11 +57,18 @@ sasldb_path: {folder}/logins
 """
 _MASTER = """\
 {port} inet n - n - - smtpd
+{next} inet n - n - - smtpd
+  -o myhostname=far.test
+  -o smtpd_tls_security_level=none
+  -o smtpd_sasl_auth_enable=no
+  -o {{ smtpd_recipient_restrictions = check_recipient_access static:{{550 5.1.1 nobody of that name}}, reject }}
+  -o smtpd_relay_restrictions=permit
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr
 tlsmgr unix - - n 1000? 1 tlsmgr
 rewrite unix - - n - - trivial-rewrite
 bounce unix - - n - 0 bounce
+error unix - - n - - error
 defer unix - - n - 0 bounce
 trace unix - - n - 0 bounce
 smtp unix - - n - - smtp
@@ -82,10 +88,14 @@ class Postfix:
         self.authority = folder / "authority.pem"
         self._mail = folder / "mail"
 
-    def kept(self) -> list[EmailMessage]:
-        """What is in the mailboxes."""
-        files = self._mail.glob("*/new/*")
-        return [cast(EmailMessage, message_from_bytes(file.read_bytes(), policy=policy.default)) for file in files]
+    def kept(self, domain: str, enough: Callable[[list[bytes]], bool]) -> list[bytes]:
+        """The mails in that domain's mailboxes, once there are enough, or half a minute has gone by."""
+        deadline = time.monotonic() + 30
+        while not enough(mails := [file.read_bytes() for file in self._mail.glob(f"*@{domain}/new/*")]):
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.05)
+        return mails
 
 
 @contextmanager
@@ -122,8 +132,9 @@ def _settings(folder: Path, port: int, password: str) -> Path:
     authority.cert_pem.write_to_path(str(folder / "authority.pem"))
     authority.issue_cert(HOST).private_key_and_cert_chain_pem.write_to_path(str(folder / "tls.pem"))
     (folder / "tls.pem").chmod(0o600)
-    mailboxes = ", ".join(f"{{ {name}@{DOMAIN} = {name}/ }}" for name in PEOPLE)
-    values = {"folder": folder, "port": port, "domain": DOMAIN, "mailboxes": mailboxes, "nobody": _NOBODY}
+    mailboxes = ", ".join(f"{{ {name} = {name}/ }}" for name in MAILBOXES)
+    places = {"domain": DOMAIN, "sender": SENDER, "mailboxes": mailboxes}
+    values = {"folder": folder, "port": port, "next": free_port(), "nobody": _NOBODY, **places}
     for name, text in (
         ("settings/main.cf", _MAIN),
         ("settings/master.cf", _MASTER),

@@ -1,17 +1,25 @@
 """The SMTP adapter against Postfix: a relay that nobody here wrote."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from typing import cast
 
 import pytest
 from nurture_chassis.settings import Secret
 from nurture_email.smtp import Smtp
-from postfix import DOMAIN, HOST, LOGIN, Postfix, postfix
+from nurture_gateway import reports
+from postfix import DOMAIN, HOST, LOGIN, SENDER, Postfix, postfix
 from test_email_smtp import mail, settings, told
 
 PASSWORD = "pa$$ wörd: 1"
 ODD = "Grüße 🙂\n.\n..two dots\n" + "x" * 2_000 + "\nFrom here on\n"
+
+
+def mail_of(raw: bytes) -> EmailMessage:
+    return cast(EmailMessage, message_from_bytes(raw, policy=policy.default))
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +60,7 @@ def test_what_is_sent_arrives_once_as_it_was_written(relay: Postfix, talk: Calla
         names.extend(f"<{reply.verdict.members[0].provider_id}>" for reply in replies)
 
     talk(scene)
-    deadline = time.monotonic() + 60
-    while len(kept := relay.kept()) < len(names) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    kept = [mail_of(one) for one in relay.kept(DOMAIN, lambda mails: len(mails) >= len(names))]
     found = {str(one["Message-ID"]): one for one in kept}
     assert len(kept) == len(names) and found.keys() == set(names)
     first, second = found[names[0]], found[names[1]]
@@ -90,3 +96,18 @@ def test_who_may_not_send_waits_and_is_told_why(talk: Callable[..., None], chang
         assert told(await smtp.send("", [mail(f"ann@{DOMAIN}")])) == ("not_sent", "park", reason)
 
     talk(scene, **changes)
+
+
+def test_what_comes_back_is_read_at_the_door(relay: Postfix, talk: Callable[..., None]) -> None:
+    one = mail("ann@elsewhere.test")
+
+    async def scene(smtp: Smtp) -> None:
+        assert (await smtp.send("", [one])).verdict.kind == "accepted"
+
+    def events(mails: list[bytes]) -> dict:
+        found = [reports.read(returned, datetime.now(UTC)) for returned in mails]
+        return {event.delivery_id: (event.type, event.bounce_type, event.bounce_subtype) for event in found}
+
+    talk(scene)
+    returned = relay.kept(SENDER, lambda mails: one.delivery_id in events(mails))
+    assert events(returned)[one.delivery_id] == ("email.bounced", "Permanent", "5.1.1")

@@ -143,6 +143,7 @@ def test_the_openapi_document_has_these_paths(gateway: Gateway) -> None:
         "POST /admin/api/email/queue/clear-failed",
         "POST /admin/api/email/queue/process",
         "POST /admin/api/email/queue/retry",
+        "POST /admin/api/email/reports",
         "POST /admin/api/nurture/process",
         "GET /admin/api/nurture/active",
         "GET /admin/api/nurture/holds",

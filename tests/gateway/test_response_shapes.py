@@ -15,6 +15,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 from gateway_stand import TOKENS, Controller, Gateway
+from test_reports import FAILED, bounce
 
 GOLDEN = Path(__file__).parent / "golden"
 FREE = {
@@ -27,6 +28,7 @@ KINDS = {
     "time": r"\d{4}-\d\d-\d\dT[\d:.]+(Z|[+-]\d\d:\d\d)",
     "day": r"\d{4}-\d\d-\d\d",
 }
+BOUNCE = bounce(FAILED.format("5.1.1", ""))
 ANSWERS = {
     "start_sequences": (
         201,
@@ -214,6 +216,7 @@ PATHS: dict[str, Callable[[Gateway, dict[str, str]], httpx.Response]] = {
     "email.queue.process": lambda g, _: g.post("/admin/api/email/queue/process"),
     "email.queue.retry": lambda g, _: g.post("/admin/api/email/queue/retry"),
     "email.queue.clear-failed": lambda g, _: g.post("/admin/api/email/queue/clear-failed"),
+    "email.reports": lambda g, _: g.http.post("/admin/api/email/reports", content=BOUNCE),
     "email.test": lambda g, _: g.post(
         "/admin/api/email/test",
         {"email_address": "test@example.com", "user_name": "Test User", "template_type": "nurture_sequence"},

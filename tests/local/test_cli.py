@@ -28,7 +28,7 @@ def _body(request: httpx.Request) -> Any:
 
 @pytest.mark.parametrize(
     "command", ["", "up", "down", "status", "service stop", "trigger", "watch", "people import", "people sample",
-                "sequences ls", "sequences show", "sequences lint", "sequences publish", "email test", "bus tail",
+                "sequences ls", "sequences show", "sequences lint", "sequences publish", "email test", "email report", "bus tail",
                 "bus ls", "bus lag", "bus dead", "db check", "db plan", "db backup", "db migrate", "db restore", "open", "doctor", "events send", "score", "why",
                 "sequences pause", "sequences resume", "demo crash"],
 )  # fmt: skip
@@ -59,7 +59,7 @@ def test_wrong_usage_is_2(line: str) -> None:
 
 @pytest.mark.parametrize(
     "line", ["status", "service stop email", "trigger ada onboarding", "watch", "people import -", "sequences ls",
-             "email test a@b.example", "bus tail", "bus ls", "bus lag", "bus dead", "db check", "open",
+             "email test a@b.example", "email report -", "bus tail", "bus ls", "bus lag", "bus dead", "db check", "open",
              "events send ada attended", "score ada", "why ada", "sequences pause onboarding"],
 )  # fmt: skip
 def test_nobody_there_is_3(line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -363,3 +363,24 @@ def test_the_page_that_leads_to_the_dashboard_is_its_owners_alone(tmp_path: Path
     run.write_leading_page(page, "https://nurture.test/admin/sign-in/a?b&c")
     assert target.read_text() == "mine" and not page.is_symlink() and page.stat().st_mode & 0o777 == 0o600
     assert 'content="0; url=https://nurture.test/admin/sign-in/a?b&amp;c"' in page.read_text()
+
+
+def test_a_returned_mail_is_passed_on_as_it_is(
+    served: Callable[[Handler], list[httpx.Request]], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    told = [
+        {"status": "stored", "event": "bounced", "delivery_id": "0198b2f4-6c00-7000-8000-000000000001", "detail": None},
+        {"status": "ignored", "event": None, "delivery_id": None, "detail": "it is a letter."},
+    ]
+    answers = iter(told)
+    seen = served(lambda _: httpx.Response(200, json=next(answers)))
+    mail = tmp_path / "mail"
+    mail.write_bytes(b"From: x\r\n\r\n\xff\n")
+    assert [cli.call(["email", "report", str(mail)]) for _ in told] == [0, 0]
+    assert (seen[0].url.path, seen[0].content) == ("/admin/api/email/reports", mail.read_bytes())
+    assert seen[0].headers["content-type"] == "message/rfc822"
+    assert capsys.readouterr().out.splitlines() == [
+        "stored: bounced 0198b2f4-6c00-7000-8000-000000000001",
+        "ignored: it is a letter.",
+    ]
+    assert cli.call(["email", "report", str(tmp_path / "none")]) == 1

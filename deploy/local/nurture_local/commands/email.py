@@ -1,13 +1,14 @@
-"""email test."""
+"""email test, email report."""
 
 import time
+from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
 from nurture_local.terminal import Failure, Where, console
 
-email = App(name="email", help="Try the email channel.")
+email = App(name="email", help="Try the email channel, and tell of what came back.")
 
 
 @email.command(name="test")
@@ -36,3 +37,25 @@ def send_test(
             if time.monotonic() > deadline:
                 raise Failure(f"not sent after {timeout:g} s; it stays queued", f"see {accepted['status_url']}")
             time.sleep(0.1)
+
+
+@email.command
+def report(file: Annotated[Path, Parameter(allow_leading_hyphen=True)], *, data_dir: Where = None) -> int:
+    """Tell of a bounce or a complaint that came back as mail: FILE has it as it came; `-` reads standard input.
+
+    For a mail server to pipe returned mails to, where emails go over SMTP. What is no report is ignored; the same one twice is
+    one event.
+    """
+    import sys
+
+    from nurture_local.gateway import Gateway
+
+    try:
+        mail = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    except OSError as error:
+        raise Failure(f"cannot read {file}: {error.strerror}") from None
+    with Gateway.at(data_dir) as gateway:
+        told = gateway.post_text("/admin/api/email/reports", mail, "message/rfc822")
+    what = f"{told['event']} {told['delivery_id']}" if told["status"] == "stored" else told["detail"]
+    console.print(f"{told['status']}: {what}", markup=False)
+    return 0
