@@ -8,7 +8,7 @@ BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE
 # Tests and benches never see a provider's key, whatever the shell holds.
 CLEAN := env -u RESEND_API_KEY -u RESEND_API_KEY_FILE -u RESEND_API_URL -u RESEND_WEBHOOK_SECRET -u TELEGRAM_BOT_TOKEN \
-	-u EMAIL_PROVIDER -u SMTP_HOST -u SMTP_PORT -u SMTP_TLS -u SMTP_USERNAME -u SMTP_PASSWORD -u SMTP_PASSWORD_FILE \
+	-u EMAIL_PROVIDER -u SMTP_HOST -u SMTP_PORT -u SMTP_TLS -u SMTP_CA_FILE -u SMTP_USERNAME -u SMTP_PASSWORD -u SMTP_PASSWORD_FILE \
 	-u TELEGRAM_API_URL -u DATABASE_URL -u NATS_URL -u ADMIN_API_KEY -u NURTURE_URL -u NURTURE_API_KEY -u PORT
 # Two for each core: with more, what each imports and collects costs more than it saves in waiting.
 WORKERS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores > 8 ? 16 : 2 * cores)))

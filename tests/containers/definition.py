@@ -44,7 +44,7 @@ def container(
         made.ports[f"{inside}/tcp"] = (address, int(outside))
     for volume in service.get("volumes", ()):
         source, place, *mode = volume.split(":")
-        folder = str((DEPLOY / source).resolve()) if source.startswith(".") else f"{run}-{source}"
+        folder = str((DEPLOY / source).resolve()) if source.startswith((".", "/")) else f"{run}-{source}"
         made.with_volume_mapping(folder, place, *(mode or ["rw"]))
     more: dict[str, Any] = {
         key: service[key] for key in ("user", "read_only", "cap_drop", "security_opt", "shm_size") if key in service

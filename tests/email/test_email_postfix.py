@@ -29,12 +29,14 @@ def relay() -> Iterator[Postfix]:
 
 
 @pytest.fixture
-def talk(relay: Postfix, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def talk(relay: Postfix) -> Callable[..., None]:
     """Runs a scene with an adapter that is told so."""
-    monkeypatch.setenv("SSL_CERT_FILE", str(relay.authority))
 
     def run(scene: Callable[[Smtp], Awaitable[None]], **changes: object) -> None:
-        login = {"host": HOST, "tls": "starttls", "username": LOGIN, "password": Secret(PASSWORD)}
+        login = {
+            "host": HOST, "tls": "starttls", "authorities": str(relay.authority), "username": LOGIN,
+            "password": Secret(PASSWORD),
+        }  # fmt: skip
 
         async def whole() -> None:
             smtp = Smtp(settings(relay.port, **login | changes))

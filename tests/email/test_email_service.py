@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ import httpx
 import msgspec
 import nats
 import pytest
+import trustme
 from email_sandbox import Sandbox
 from email_stand import SECRET_KEY, Postgres, Stand, standing
 from nurture_chassis.bus import Bus
@@ -272,6 +274,29 @@ def test_a_refused_login_is_told_without_the_password(email_postgres: Postgres, 
     scene(email_postgres, relay_service.nats_url, play)
 
 
+def test_a_relay_of_an_authority_of_its_own_gets_mails(
+    email_postgres: Postgres, relay_service: Service, tmp_path: Path
+) -> None:
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+
+    async def play(stand: Stand, ear: Ear) -> None:
+        async with relaying(context) as relay:
+            relay_service.environment |= {
+                "SMTP_HOST": "localhost", "SMTP_PORT": str(relay.port), "SMTP_TLS": "starttls",
+                "SMTP_CA_FILE": str(tmp_path / "ca.pem"),
+            }  # fmt: skip
+            process = await asyncio.to_thread(relay_service.start)
+            ids = await stand.deliveries(2)
+            await ear.send(ids)
+            await ear.until(ids)
+            assert await asyncio.to_thread(stop, process) == 0
+            assert list(ear.settled.values()) == ["accepted"] * 2 and relay.tls == [True] * 2
+
+    scene(email_postgres, relay_service.nats_url, play)
+
+
 _PARKED = "select exists (select from public.email_channel where parked_until is not null)"
 
 
@@ -308,6 +333,12 @@ RELAY = {"EMAIL_PROVIDER": "smtp", "SMTP_HOST": "relay.acme.test"}
         ({**RELAY, "SMTP_PORT": "70000"}, "SMTP_PORT"),
         ({**RELAY, "SMTP_TLS": "maybe"}, "SMTP_TLS"),
         ({**RELAY, "SMTP_RATE_LIMIT": "0"}, "SMTP_RATE_LIMIT"),
+        (
+            {**RELAY, "SMTP_CA_FILE": "/nowhere/ca.crt"},
+            "SMTP_CA_FILE points to a file that cannot be read: No such file",
+        ),
+        ({**RELAY, "SMTP_CA_FILE": "/"}, "SMTP_CA_FILE points to a file"),
+        ({**RELAY, "SMTP_CA_FILE": __file__}, "SMTP_CA_FILE points to a file without a certificate"),
         ({**RELAY, "SMTP_USERNAME": "nurture"}, "SMTP_PASSWORD"),
         ({**RELAY, "SMTP_USERNAME": "nurture", "SMTP_PASSWORD": PASSWORD, "SMTP_TLS": "none"}, "SMTP_TLS=none"),
         (

@@ -4,8 +4,10 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from uuid import UUID, uuid4
 
+import msgspec
 import pytest
 import trustme
 from email_sandbox import Sandbox
@@ -166,7 +168,7 @@ def certificate(*names: str) -> tuple[trustme.CA, ssl.SSLContext]:
 
 
 @pytest.mark.parametrize("tls", ["starttls", "tls"])
-def test_tls_and_login(tls: str, monkeypatch: pytest.MonkeyPatch, tmp_path, caplog: pytest.LogCaptureFixture) -> None:
+def test_tls_and_login(tls: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     authority, context = certificate("localhost")
     trusted = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(str(trusted))
@@ -177,21 +179,42 @@ def test_tls_and_login(tls: str, monkeypatch: pytest.MonkeyPatch, tmp_path, capl
             relay.password = PASSWORD
             login = {"username": "nurture", "password": Secret(PASSWORD)} if tls == "starttls" else {}
             place = settings(relay.port, host="localhost", tls=tls, **login)
-            monkeypatch.delenv("SSL_CERT_FILE", raising=False)
             # Nobody has signed for this relay, as far as we know.
             assert told(await Smtp(place).send("", [mail()])) == ("not_sent", "park", "certificate_refused")
-            monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
-            smtp = Smtp(place)
+            smtp = Smtp(msgspec.structs.replace(place, authorities=str(trusted)))
             assert (await smtp.send("", [mail()])).verdict.kind == "accepted"
             assert relay.tls == [True]
             assert relay.logins == ([("nurture", PASSWORD)] if login else [])
             await smtp.close()
             if login:
                 relay.password = "another"
-                refused = Smtp(place)
+                refused = Smtp(msgspec.structs.replace(place, authorities=str(trusted)))
                 reply = await refused.send("", [mail()])
                 assert told(reply) == ("not_sent", "park", "login_refused_535_5.7.8")
                 assert PASSWORD not in repr(reply) + repr(place) + repr(refused) + caplog.text
+
+    asyncio.run(scene())
+
+
+def test_another_authority_counts_instead_of_the_systems(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    authority, context = certificate("localhost")
+    other, _ = certificate("localhost")
+    systems, own = tmp_path / "systems.pem", tmp_path / "own.pem"
+    authority.cert_pem.write_to_path(str(systems))
+    other.cert_pem.write_to_path(str(own))
+    monkeypatch.setenv("SSL_CERT_FILE", str(systems))
+
+    async def scene() -> None:
+        async with relaying(context) as relay:
+            place = settings(relay.port, host="localhost", tls="starttls")
+            strict = Smtp(msgspec.structs.replace(place, authorities=str(own)))
+            assert told(await strict.send("", [mail()])) == ("not_sent", "park", "certificate_refused")
+            with own.open("ab") as file:
+                file.write("Zwei Aussteller, für den Umzug\n".encode() + authority.cert_pem.bytes())
+            both = Smtp(msgspec.structs.replace(place, authorities=str(own)))
+            for smtp in (both, Smtp(place)):
+                assert (await smtp.send("", [mail()])).verdict.kind == "accepted"
+                await smtp.close()
 
     asyncio.run(scene())
 

@@ -2,8 +2,10 @@
 
 import importlib
 import re
+from pathlib import PurePosixPath
 from typing import Any
 
+import certifi
 import msgspec
 import pytest
 import yaml
@@ -37,7 +39,13 @@ BOTH = kube_secret.make(
 RELAY = kube_secret.make(
     {},
     {name: value for name, value in ENVIRON.items() if not name.startswith("RESEND_")}
-    | {"EMAIL_PROVIDER": "smtp", "SMTP_HOST": "mx.example.com", "SMTP_USERNAME": "ada", "SMTP_PASSWORD": "pa$$ word"},
+    | {
+        "EMAIL_PROVIDER": "smtp",
+        "SMTP_HOST": "mx.example.com",
+        "SMTP_CA_FILE": certifi.where(),
+        "SMTP_USERNAME": "ada",
+        "SMTP_PASSWORD": "pa$$ word",
+    },
 )
 SANDBOX = {"NURTURE_SANDBOX", "NURTURE_SANDBOX_URL", "NURTURE_TELEGRAM"}
 """What compose.yaml says beside, for an installation that sends nothing."""
@@ -75,7 +83,11 @@ def test_a_service_is_told_what_it_needs_and_nothing_it_does_not_know(overlay: s
 @pytest.mark.parametrize("secret", [EMAIL_ONLY, BOTH, RELAY], ids=["email", "both", "smtp"])
 def test_a_service_would_start_with_it(overlay: str, room: str, secret: dict[str, str]) -> None:
     one = workload(overlay, room)
-    told: Any = settings.load(config_of(room), environment(overlay, one, secret))
+    environ = environment(overlay, one, secret)
+    if "SMTP_CA_FILE" in environ:
+        assert environ["SMTP_CA_FILE"] == compose_env.AUTHORITY
+        environ["SMTP_CA_FILE"] = certifi.where()
+    told: Any = settings.load(config_of(room), environ)
     if hasattr(told, "check"):
         told.check()
     assert told.environment == "production" and told.public_url == ENVIRON["PUBLIC_URL"]
@@ -140,6 +152,17 @@ def test_compose_tells_a_service_nothing_else(overlay: str, room: str) -> None:
     one = workload(overlay, room)
     assert set(compose[room]["environment"]) - SANDBOX <= set(one.env)
     assert compose[room]["environment"]["NATS_URL"].endswith("@nats:4222")
+
+
+@each
+def test_authorities_are_mounted_where_addresses_and_settings_name_them(overlay: str) -> None:
+    for room in ROOMS:
+        one = workload(overlay, room)
+        maps = {volume["name"]: volume["configMap"] for volume in one.pod["volumes"] if "configMap" in volume}
+        found = {mount["mountPath"]: maps.get(mount["name"]) for mount in one.container["volumeMounts"]}
+        assert found["/etc/nurture/authority"] == {"name": "nurture-database-authority", "optional": True}
+        relays = found.get(str(PurePosixPath(compose_env.AUTHORITY).parent))
+        assert relays == ({"name": "nurture-relay-authority", "optional": True} if room == "email" else None)
 
 
 def test_the_migration_and_the_bus_are_told_what_compose_tells_them() -> None:

@@ -70,9 +70,12 @@ def test_what_it_waits_for_restarts_and_forwards_is_there(asked: tuple[Path, lis
     ]
     assert len(chosen) == 5
     assert "port-forward -n nurture service/gateway 8001:8080" in lines
-    (authority,) = [line for line in lines if "configmap" in line]
-    (volume,) = [v for v in workload("example", "email").pod["volumes"] if v["name"] == "authority"]
-    assert authority.split()[4] == volume["configMap"]["name"] and "--from-file=ca.crt" in authority
+    authorities = [line for line in lines if "configmap" in line]
+    volumes = {
+        one["name"]: one["configMap"] for one in workload("example", "email").pod["volumes"] if "configMap" in one
+    }
+    for line, name in zip(authorities, ("authority", "relay-authority"), strict=True):
+        assert line.split()[4] == volumes[name]["name"] and "--from-file=ca.crt" in line
     mounts = {one["name"]: one["mountPath"] for one in workload("example", "email").container["volumeMounts"]}
     assert f"sslrootcert={mounts['authority']}/ca.crt" in PAGE
 

@@ -5,7 +5,9 @@ import stat
 import subprocess
 from pathlib import Path
 
+import certifi
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from nurture_chassis.settings import SettingsError
@@ -98,3 +100,20 @@ def test_over_smtp_the_sandbox_is_the_relay_until_one_is_named() -> None:
     assert (live["NURTURE_SANDBOX"], live["NURTURE_TELEGRAM"], live["EMAIL_PROVIDER"]) == ("0", "off", "smtp")
     assert (live["SMTP_HOST"], live["SMTP_PORT"], live["SMTP_TLS"]) == ("mx.example.com", "0", "starttls")
     assert compose_env.make(compose_env.read(compose_env.write(live)), {}) == live
+
+
+def test_a_relays_authority_is_mounted_where_the_service_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    relay = {"EMAIL_PROVIDER": "smtp", "SMTP_HOST": "mx.example.com", "FROM_EMAIL": "Tea <hello@example.com>"}
+    without = compose_env.make({}, relay)
+    assert not without["SMTP_CA_FILE"] and "SMTP_CA_MOUNTED" not in without
+    monkeypatch.chdir(Path(certifi.where()).parent)
+    made = compose_env.make(without, {"SMTP_CA_FILE": Path(certifi.where()).name})
+    assert (made["SMTP_CA_FILE"], made["SMTP_CA_MOUNTED"]) == (certifi.where(), compose_env.AUTHORITY)
+    assert compose_env.make(compose_env.read(compose_env.write(made)), {}) == made
+    email = yaml.safe_load(COMPOSE)["services"]["email"]
+    # Something has to stand there without one, and no substitution may be newer than compose 1.29.
+    assert email["volumes"] == [f"${{SMTP_CA_FILE:-./compose.yaml}}:{compose_env.AUTHORITY}:ro"]
+    assert email["environment"]["SMTP_CA_FILE"] == "${SMTP_CA_MOUNTED:-}"
+    assert not re.search(r"\$\{\w+:?\+", COMPOSE)
+    with pytest.raises(SettingsError, match="SMTP_CA_FILE points to a file that cannot be read"):
+        compose_env.make(made, {"SMTP_CA_FILE": "/nowhere/ca.crt"})

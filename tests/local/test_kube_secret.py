@@ -4,6 +4,7 @@ import stat
 import subprocess
 from pathlib import Path
 
+import certifi
 import pytest
 import yaml
 from hypothesis import given
@@ -118,3 +119,17 @@ def test_a_relay_instead_of_resend() -> None:
     assert (made["EMAIL_PROVIDER"], made["SMTP_HOST"], made["SMTP_TLS"]) == ("smtp", "mx.example.com", "starttls")
     assert "RESEND_API_KEY" not in made
     assert kube_secret.make(kube_secret.read(kube_secret.write(made)), {}) == made
+
+
+def test_a_relays_authority_is_looked_at_here_and_found_in_the_pod() -> None:
+    relay = {name: value for name, value in TOLD.items() if not name.startswith("RESEND_")}
+    relay |= {"EMAIL_PROVIDER": "smtp", "SMTP_HOST": "mx.example.com"}
+    with pytest.raises(SettingsError, match="SMTP_CA_FILE points to a file without a certificate"):
+        kube_secret.make({}, relay | {"SMTP_CA_FILE": __file__})
+    made = kube_secret.make({}, relay | {"SMTP_CA_FILE": certifi.where()})
+    assert made["SMTP_CA_FILE"] == compose_env.AUTHORITY
+    # Where it is in the pod, nothing is here.
+    assert kube_secret.make(made, {}) == made == kube_secret.make(made, {"SMTP_CA_FILE": compose_env.AUTHORITY})
+    contained = compose_env.make({}, relay | {"SMTP_CA_FILE": certifi.where()})
+    moved = kube_secret.make(contained, relay)
+    assert (moved["SMTP_CA_FILE"], "SMTP_CA_MOUNTED" in moved) == (compose_env.AUTHORITY, False)

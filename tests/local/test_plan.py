@@ -5,6 +5,7 @@ import re
 import socket
 from pathlib import Path
 
+import certifi
 import pytest
 from nurture_chassis.settings import SettingsError
 from nurture_local import configuration, launch, plan, ports
@@ -261,6 +262,13 @@ def test_a_relay_is_live_and_its_password_is_the_email_services_alone(tmp_path: 
     assert not any("a-password-of-mine" in word for spec in children.values() for word in spec.argv)
 
 
+def test_a_relays_authority_is_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(certifi.where()).parent)
+    _, children = make(tmp_path, RELAY | {"SMTP_CA_FILE": Path(certifi.where()).name})
+    assert {name for name, spec in children.items() if "SMTP_CA_FILE" in spec.env} == {"email"}
+    assert children["email"].env["SMTP_CA_FILE"] == certifi.where()
+
+
 def test_production_over_smtp_needs_no_key_of_resends() -> None:
     production = {"ENVIRONMENT": "production", "SECRET_KEY": "s" * 32, "ADMIN_API_KEY": "a" * 32}
     assert configuration.load(production | RELAY).live
@@ -274,6 +282,9 @@ def test_production_over_smtp_needs_no_key_of_resends() -> None:
         ({"SMTP_HOST": "mx.example.com"}, "EMAIL_PROVIDER=smtp"),
         ({"EMAIL_PROVIDER": "smtp", **LIVE}, "SMTP_HOST"),
         ({"EMAIL_PROVIDER": "smtp", **LOGIN}, "SMTP_HOST"),
+        ({"EMAIL_PROVIDER": "smtp", "SMTP_CA_FILE": certifi.where()}, "SMTP_HOST"),
+        ({**RELAY, "SMTP_CA_FILE": "/nowhere/ca.crt"}, "SMTP_CA_FILE points to a file that cannot be read"),
+        ({**RELAY, "SMTP_CA_FILE": __file__}, "SMTP_CA_FILE points to a file without a certificate"),
         ({**RELAY, "SMTP_USERNAME": "nurture"}, "SMTP_PASSWORD"),
         ({"EMAIL_PROVIDER": "smtp", "SMTP_HOST": "mx.example.com"}, "FROM_EMAIL"),
     ],

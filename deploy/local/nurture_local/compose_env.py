@@ -14,6 +14,8 @@ from nurture_local.rooms import ROOMS
 SANDBOX = "http://sandbox:8080"
 POSTBOX = ("sandbox", 2525)
 """Where services find the sandbox, by its name in compose.yaml."""
+AUTHORITY = "/etc/nurture/relay/ca.crt"
+"""Where the email container finds what SMTP_CA_FILE is on this machine."""
 _KEPT = {
     "SECRET_KEY": "secret_key",
     "ADMIN_API_KEY": "admin_api_key",
@@ -26,7 +28,7 @@ _KEPT = {
 GIVEN = (
     "ENVIRONMENT", "SECRET_KEY", "SECRET_KEY_PREVIOUS", "ADMIN_API_KEY", "PUBLIC_URL", "PUBLISH_SCHEMA",
     "EMAIL_PROVIDER", "RESEND_API_KEY", "RESEND_API_URL", "RESEND_WEBHOOK_SECRET", "FROM_EMAIL",
-    "SMTP_HOST", "SMTP_PORT", "SMTP_TLS", "SMTP_USERNAME", "SMTP_PASSWORD",
+    "SMTP_HOST", "SMTP_PORT", "SMTP_TLS", "SMTP_CA_FILE", "SMTP_USERNAME", "SMTP_PASSWORD",
     "TELEGRAM_BOT_TOKEN", "TELEGRAM_API_URL", "TELEGRAM_LINK_URL", "TELEGRAM_UPDATES", "TELEGRAM_WEBHOOK_SECRET",
 )  # fmt: skip
 """Settings of the user's: from the environment, else as the file had them."""
@@ -69,6 +71,7 @@ def make(before: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str
     keys = Keys.of(told, secrets)
     shown = "" if told.live else f"http://127.0.0.1:{ports['SANDBOX_PORT']}"
     gateway = f"http://127.0.0.1:{ports['GATEWAY_PORT']}"
+    email = email_settings(told, keys, SANDBOX, POSTBOX)
     return {
         "COMPOSE_PROJECT_NAME": environ.get("COMPOSE_PROJECT_NAME") or before.get("COMPOSE_PROJECT_NAME") or "nurture",
         **{name: getattr(secrets, field) for name, field in _KEPT.items()},
@@ -89,7 +92,9 @@ def make(before: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str
         "RESEND_API_KEY": "",
         "RESEND_API_URL": told.resend_api_url if told.live else SANDBOX,
         "RESEND_WEBHOOK_SECRET": keys.webhook_secret,
-        **email_settings(told, keys, SANDBOX, POSTBOX),
+        **email,
+        # compose 1.29 cannot say one thing where another is set.
+        **({"SMTP_CA_MOUNTED": AUTHORITY} if email.get("SMTP_CA_FILE") else {}),
         **telegram_settings(told, keys, SANDBOX, shown),
         # For the `nurture` command on this machine.
         "NURTURE_URL": gateway,

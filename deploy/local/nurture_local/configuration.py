@@ -7,6 +7,7 @@ from typing import Literal
 
 from msgspec import Struct
 from nurture_chassis import settings
+from nurture_chassis.authorities import trusting
 from nurture_chassis.settings import Secret, SettingsError
 
 SANDBOX_SENDER = "Nurture <hello@nurture.localhost>"
@@ -40,6 +41,7 @@ class Configuration(Struct, kw_only=True, frozen=True):
     smtp_host: str | None = None
     smtp_port: int = 0
     smtp_tls: Literal["starttls", "tls", "none"] = "starttls"
+    smtp_ca_file: str = ""
     smtp_username: str = ""
     smtp_password: Secret | None = None
     telegram_bot_token: Secret | None = None
@@ -131,10 +133,13 @@ def _check_provider(found: Configuration) -> None:
             "EMAIL_PROVIDER=smtp, and RESEND_API_KEY is set, but SMTP_HOST is not: set SMTP_HOST to your relay, or unset "
             "EMAIL_PROVIDER to send through Resend, or unset RESEND_API_KEY to run with the sandbox"
         )
-    if not found.smtp_host and (found.smtp_username or found.smtp_password):
-        raise SettingsError("SMTP_USERNAME or SMTP_PASSWORD is set, but SMTP_HOST is not: set it to your relay")
+    beside = [name for name in ("smtp_username", "smtp_password", "smtp_ca_file") if getattr(found, name)]
+    if not found.smtp_host and beside:
+        raise SettingsError(f"{beside[0].upper()} is set, but SMTP_HOST is not: set it to your relay")
     if bool(found.smtp_username) != bool(found.smtp_password):
         raise SettingsError("SMTP_USERNAME and SMTP_PASSWORD: a login takes both; set the other, or neither")
+    if found.smtp_tls != "none":
+        trusting("SMTP_CA_FILE", found.smtp_ca_file)
 
 
 def check_options(options: Options, configuration: Configuration) -> None:

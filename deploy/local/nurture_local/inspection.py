@@ -27,6 +27,7 @@ _SHOWN = {
         "SMTP_HOST",
         "SMTP_PORT",
         "SMTP_TLS",
+        "SMTP_CA_FILE",
         "SMTP_USERNAME",
         "SMTP_RATE_LIMIT",
     ),

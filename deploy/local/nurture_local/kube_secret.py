@@ -15,6 +15,8 @@ from nurture_local.rooms import ROOMS
 
 ROUTE = "NATS_ROUTE_PASSWORD"
 """By which the nodes of a NATS cluster know each other."""
+CA_FILE = "SMTP_CA_FILE"
+_MOUNTED = (CA_FILE, compose_env.AUTHORITY)
 _HEAD = """\
 # Written by `nurture kube-secret`. Whoever reads this file can do everything.
 apiVersion: v1
@@ -56,7 +58,14 @@ def make(before: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str
     _all_there(before, environ)
     fresh = compose_env.make({}, {})
     before = {**{name: fresh[name] for name in ("SECRET_KEY", "ADMIN_API_KEY")}, **before, "ENVIRONMENT": "production"}
+    # Of the relay's authority the Secret holds where pods find it; on this machine there is nothing at that place.
+    mounted = _MOUNTED in (*before.items(), *environ.items())
+    before, environ = (
+        {name: told[name] for name in told if (name, told[name]) != _MOUNTED} for told in (before, environ)
+    )
     made = compose_env.make(before, environ)
+    if made["EMAIL_PROVIDER"] == "smtp" and (mounted or made.get(CA_FILE)):
+        made[CA_FILE] = compose_env.AUTHORITY
     told = settings.load(_Address, environ).database_url
     database = told.reveal() if told else before["DATABASE_URL"]
     if urlsplit(database).scheme not in ("postgresql", "postgres"):

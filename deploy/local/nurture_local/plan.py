@@ -32,6 +32,7 @@ WITHHELD = (
     "SMTP_HOST",
     "SMTP_PORT",
     "SMTP_TLS",
+    "SMTP_CA_FILE",
     "SMTP_USERNAME",
     "SMTP_PASSWORD",
     "TELEGRAM_BOT_TOKEN",
@@ -308,6 +309,8 @@ def email_settings(configuration: Configuration, keys: Keys, sandbox: str, postb
         "SMTP_HOST": configuration.smtp_host or "",
         "SMTP_PORT": str(configuration.smtp_port),
         "SMTP_TLS": configuration.smtp_tls,
+        # The services may stand in another folder.
+        "SMTP_CA_FILE": os.path.abspath(configuration.smtp_ca_file) if configuration.smtp_ca_file else "",
         "SMTP_USERNAME": configuration.smtp_username,
         "SMTP_PASSWORD": configuration.smtp_password.reveal() if configuration.smtp_password else "",
     }

@@ -4,9 +4,10 @@ from email.utils import parseaddr
 from typing import Annotated
 
 from msgspec import Meta
+from nurture_chassis.authorities import trusting
 from nurture_chassis.settings import Secret, ServiceSettings, SettingsError
 
-from nurture_email.smtp import Relay, Tls
+from nurture_email.smtp import CA_FILE, Relay, Tls
 
 PORTS: dict[Tls, int] = {"starttls": 587, "tls": 465, "none": 25}
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -29,6 +30,8 @@ class Config(ServiceSettings, kw_only=True, frozen=True):
     """Where it listens; 0 is what belongs to SMTP_TLS: 587, 465 or 25."""
     smtp_tls: Tls = "starttls"
     """`starttls` (required, not only tried), `tls` from the first byte, or `none`, which is for a relay on this machine."""
+    smtp_ca_file: str = ""
+    """PEM file with the authorities that the relay's certificate may come from, instead of the system's."""
     smtp_username: str = ""
     """For the login; empty: none is tried."""
     smtp_password: Secret = Secret("")
@@ -67,7 +70,9 @@ class Config(ServiceSettings, kw_only=True, frozen=True):
             raise SettingsError("SMTP_RATE_LIMIT: it takes emails per second, above 0")
         if bool(self.smtp_username) != bool(self.smtp_password):
             raise SettingsError("SMTP_USERNAME and SMTP_PASSWORD: a login takes both; set the other, or neither")
-        if self.smtp_tls == "none" and self.smtp_host not in LOOPBACK:
+        if self.smtp_tls != "none":
+            trusting(CA_FILE, self.smtp_ca_file)
+        elif self.smtp_host not in LOOPBACK:
             if self.smtp_password:
                 raise SettingsError(
                     "SMTP_TLS=none would send SMTP_PASSWORD readable over the network: use starttls or tls, or a relay on "
@@ -88,6 +93,7 @@ class Config(ServiceSettings, kw_only=True, frozen=True):
             port=self.smtp_port or PORTS[self.smtp_tls],
             tls=self.smtp_tls,
             helo=domain.encode("idna").decode(),
+            authorities=self.smtp_ca_file,
             username=self.smtp_username,
             password=self.smtp_password,
         )

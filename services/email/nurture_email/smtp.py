@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 
 import aiosmtplib
 from msgspec import Struct
+from nurture_chassis.authorities import trusting
 from nurture_chassis.settings import Secret
 
 from nurture_email import mime
@@ -26,19 +27,23 @@ ACCOUNT = Account(
     name="smtp",
     request=1,
     keyed=False,
-    hint="the relay cannot be reached or refuses us: check SMTP_HOST, SMTP_PORT, SMTP_TLS, the login and FROM_EMAIL",
+    hint="the relay cannot be reached or refuses us: check SMTP_HOST, SMTP_PORT, SMTP_TLS, SMTP_CA_FILE, the login and "
+    "FROM_EMAIL",
 )
 _NOT_OFFERED: dict[Stage, str] = {"connect": "starttls_not_offered", "login": "login_not_offered"}
 Tls = Literal["starttls", "tls", "none"]
+CA_FILE = "SMTP_CA_FILE"
 
 
 class Relay(Struct, frozen=True, kw_only=True):
-    """Where mails are handed over. `helo` is how we introduce ourselves; without a `username` nobody logs in."""
+    """Where mails are handed over. `helo` is how we introduce ourselves; without a `username` nobody logs in. `authorities` is
+    a PEM file with those that the relay's certificate may come from, instead of the system's."""
 
     host: str
     port: int
     tls: Tls
     helo: str
+    authorities: str = ""
     username: str = ""
     password: Secret = Secret("")
 
@@ -56,7 +61,7 @@ class Smtp:
         self._relay = relay
         self._total = total
         self._idle: list[_Idle] = []
-        self._context = ssl.create_default_context() if relay.tls != "none" else None
+        self._context = trusting(CA_FILE, relay.authorities) if relay.tls != "none" else None
 
     async def send(self, key: str, mails: Sequence[Mail]) -> Reply:
         """Send one mail. There is nothing that `key` could be for: what is ambiguous stays so."""

@@ -41,4 +41,11 @@ def kube_secret(file: Path = Path("deploy/kubernetes/secret.yaml"), *, compose_e
     telegram = "LIVE (Telegram)" if made.get("TELEGRAM_BOT_TOKEN") else "off"
     mode = email_mode(made["EMAIL_PROVIDER"], live=True)
     console.print(f"{file}: email {mode}, telegram {telegram}, reached at {made['PUBLIC_URL']}", markup=False)
+    if made.get(kube_secret.CA_FILE):
+        console.print("The file of SMTP_CA_FILE goes beside it:")
+        console.print(
+            "kubectl create configmap -n nurture nurture-relay-authority --from-file=ca.crt=FILE",
+            soft_wrap=True,
+            markup=False,
+        )
     return 0
