@@ -1,4 +1,5 @@
-"""A run over SMTP: people on both channels, faults of the relay, deaths of the email service; the bounced are reached by Telegram."""
+"""A run over SMTP: people on both channels, faults of the relay, deaths of the email service; the bounced are reached by Telegram,
+also those whose mail comes back after the relay has taken it."""
 
 from pathlib import Path
 
@@ -40,6 +41,7 @@ def test_people_on_both_channels_over_smtp_with_deaths_in_between(data_dir: Path
         assert len(unknown) <= CONCURRENCY * len(KILLS) + len(lost), counts
         ledger_and_rows_agree(system)
         the_bounced_were_reached_by_telegram(system)
+        who_bounces_later_is_reached_by_telegram_too(system, tmp_path)
         verified(system, "all")
 
 
@@ -59,3 +61,54 @@ def the_bounced_were_reached_by_telegram(system: System) -> None:
         "where c.channel = 'email' and d.id::text = any($1)", [str(row["id"]) for row in failed],
     )  # fmt: skip
     assert {row["state"] for row in closed} == {"bounced"}
+
+
+RETURNED = """\
+From: MAILER-DAEMON@mx.example.test
+Message-ID: <{name}@mx.example.test>
+Content-Type: multipart/report; report-type=delivery-status; boundary=cut
+
+--cut
+Content-Type: message/delivery-status
+
+Reporting-MTA: dns; mx.example.test
+
+Final-Recipient: rfc822; somebody@example.test
+Action: failed
+Status: 5.1.1
+
+--cut
+Content-Type: text/rfc822-headers
+
+Message-ID: <{name}@nurture.localhost>
+
+--cut--
+"""
+
+
+def who_bounces_later_is_reached_by_telegram_too(system: System, folder: Path) -> None:
+    taken = system.rows(
+        "select d.id, d.user_id from message_deliveries d join gateway.contacts c on c.user_id::text = d.user_id and "
+        "c.channel = 'telegram' and c.state = 'ok' where d.channel = 'email' and d.status_detail = 'sent' limit 3"
+    )
+    assert taken, "nobody has both channels and a mail of which nothing more was heard"
+    for row in taken:
+        mail = folder / f"{row['id']}.eml"
+        mail.write_text(RETURNED.format(name=row["id"]))
+        told = [system.cli("email", "report", str(mail)).stdout for _ in range(2)]
+        assert told == [f"stored: bounced {row['id']}\n"] * 2
+    ids = [row["id"] for row in taken]
+
+    def reached() -> bool:
+        (count,) = system.rows(
+            "select count(*) as n from message_deliveries f join message_deliveries d on d.id = f.fallback_of "
+            "where d.id = any($1) and d.status_detail = 'bounced' and f.channel = 'telegram' and f.sent_at is not null", ids,
+        )  # fmt: skip
+        return count["n"] == len(ids)
+
+    eventually(reached, what="a Telegram message for each mail that came back")
+    states = system.rows(
+        "select state from gateway.contacts where channel = 'email' and user_id::text = any($1)",
+        [row["user_id"] for row in taken],
+    )
+    assert {row["state"] for row in states} == {"bounced"}

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 from nurture_local import cli, gateway, screens
 from nurture_local.commands import bus, run, trigger, watch
+from nurture_local.gateway import Location, locate
 
 Handler = Callable[[httpx.Request], httpx.Response]
 
@@ -79,6 +80,17 @@ def test_an_unreachable_url_is_3(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     monkeypatch.setenv("NURTURE_API_KEY", "key")
     assert cli.call(["sequences", "ls"]) == 3
     assert "cannot reach http://127.0.0.1:1" in capsys.readouterr().err
+
+
+def test_the_key_may_be_in_a_file(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setenv("NURTURE_URL", "http://127.0.0.1:1/")
+    monkeypatch.setenv("NURTURE_API_KEY_FILE", str(tmp_path / "key"))
+    assert cli.call(["sequences", "ls"]) == 1
+    assert "NURTURE_API_KEY_FILE points to a file that cannot be read" in capsys.readouterr().err
+    (tmp_path / "key").write_text("the-key\n")
+    assert locate() == Location("http://127.0.0.1:1", "the-key")
 
 
 def test_a_problem_is_told_with_detail_and_hint(

@@ -1,6 +1,5 @@
 """The REST API as the commands use it: found by data dir or by NURTURE_URL and NURTURE_API_KEY."""
 
-import os
 import time
 import uuid
 from email.utils import parsedate_to_datetime
@@ -10,6 +9,8 @@ from urllib.parse import urlsplit
 
 import httpx
 from msgspec import Struct
+from nurture_chassis import settings
+from nurture_chassis.settings import Secret, SettingsError
 
 from nurture_local import control
 from nurture_local.instance import DataDir, DataDirRefused
@@ -26,13 +27,21 @@ class Location(Struct, frozen=True):
     live: bool | None = None
 
 
+class _Told(Struct, frozen=True):
+    nurture_url: str | None = None
+    nurture_api_key: Secret | None = None
+
+
 def locate(data_dir: Path | None = None) -> Location:
     """The instance that was named, else that of the environment, else that of this folder. Raises Failure."""
-    url, key = os.environ.get("NURTURE_URL"), os.environ.get("NURTURE_API_KEY")
-    if data_dir is None and url:
-        if not key:
+    try:
+        told = settings.load(_Told)
+    except SettingsError as error:
+        raise Failure(str(error)) from None
+    if data_dir is None and told.nurture_url:
+        if not told.nurture_api_key:
             raise Failure("NURTURE_URL is set but NURTURE_API_KEY is not: set it to the API key of that instance")
-        return Location(url.rstrip("/"), key)
+        return Location(told.nurture_url.rstrip("/"), told.nurture_api_key.reveal())
     data = DataDir(data_dir)
     try:
         state = data.running()
