@@ -27,6 +27,8 @@ CHECKS = [
     response_schema_conformance,
 ]
 
+# It knows text, but not that a mail is one.
+schemathesis.serializer.alias("message/rfc822", "text/plain")
 EXAMPLES = 5
 """For each operation, of requests that fit the document and of requests that do not."""
 
