@@ -1,6 +1,7 @@
 """The pages of the dashboard over HTTP: what they show, what their forms do, and what comes by itself."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,7 +10,7 @@ from uuid import uuid4
 import httpx
 import pytest
 from browser import Browser
-from gateway_stand import Controller, Gateway
+from gateway_stand import PUBLIC, Controller, Gateway
 
 HOME = "/admin/dashboard"
 SEQUENCES, EMAIL, USERS = f"{HOME}/sequences", f"{HOME}/email", f"{HOME}/users"
@@ -222,6 +223,41 @@ def test_a_persons_page_tells_why_each_message(gateway: Gateway, browser: Browse
     shown = browser.page(f"{HOME}/deliveries/{delivery_id}")
     assert "Email works and the person agreed to it." in shown and "<strong>sent</strong>" in shown and "Body" in shown
     assert json.loads(gateway.http.get(f"/admin/api/deliveries/{delivery_id}").text)["decision"] == decision
+
+
+def test_a_messages_story_is_told_in_words(gateway: Gateway, browser: Browser) -> None:
+    person = gateway.person()
+    delivery_id = gateway.servers.delivery(person["id"], person["email"])
+    sql = gateway.servers.sql
+    link = gateway.servers.link("https://example.org/plan")
+    for kind, detail in (
+        ("sent", {"attempts": 2, "arrived": True}),
+        ("delivered", {"signal": "unknown"}),
+        ("clicked", {"signal": "machine", "link": link}),
+        ("bounced", {"signal": "unknown", "reason": "hard_bounce"}),
+    ):
+        sql(
+            "insert into controller.delivery_events (event_id, delivery_id, kind, at, received_at, detail)"
+            " values ($1, $2, $3, now(), now(), $4)",
+            uuid4(), delivery_id, kind, detail,
+        )  # fmt: skip
+    body, decision = f"[Yours]({PUBLIC}/p/)", {"decision": "send", "reasons": [{"text": "Variant `a` is theirs."}]}
+    sql(
+        "update controller.delivery_contents set decision = $2, body = $3 where delivery_id = $1",
+        delivery_id, decision, body,
+    )  # fmt: skip
+    shown = browser.page(f"{HOME}/deliveries/{delivery_id}")
+    assert "after 2 attempts, and arrived" in shown and "https://example.org/plan, by a machine" in shown
+    assert "as the provider reports, hard bounce" in shown and "signal" not in shown and "True" not in shown
+    assert "Variant <code>a</code> is theirs." in shown and "their token is put in" in shown
+
+
+def test_what_became_of_all_that_was_planned_is_shown(gateway: Gateway, browser: Browser) -> None:
+    person = gateway.person()
+    delivery_id = gateway.servers.delivery(person["id"], person["email"])
+    gateway.servers.sql("update controller.deliveries set suppressed_at = now() where id = $1", delivery_id)
+    shown = browser.page(f"{HOME}/analytics")
+    assert "<dt>not sent</dt>" in shown and re.search(r"\d suppressed", shown)
 
 
 def test_preferences_are_what_rest_says(gateway: Gateway, browser: Browser) -> None:

@@ -10,7 +10,7 @@ from tests.journeys.system import System, eventually, running
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
 COMMAND = ["up", "--detach", "--demo", "--data-dir", ".nurture-demo"]
-SEQUENCES = {"onboarding", "commitment_follow_up", "weekly_letter"}
+SEQUENCES = {"onboarding", "commitment_follow_up", "letters"}
 LIVELY = (
     "planned",
     "sent",
@@ -43,7 +43,7 @@ def lively(system: System) -> dict[str, Any] | None:
 
 def responded(system: System) -> bool:
     """Whether people have responded to both wordings of the demo's test."""
-    (step,) = json.loads(system.cli("variants", "weekly_letter", "-o", "json").stdout)["steps"]
+    (step,) = json.loads(system.cli("variants", "letters", "-o", "json").stdout)["steps"]
     return all(0 < arm["conversions"] < arm["people"] for arm in step["arms"]) and step["shares_ok"]
 
 

@@ -103,16 +103,20 @@ def test_scores_are_explained(served: Served, capsys: pytest.CaptureFixture[str]
     scores = [
         {"score_type": "overall", "score": 31.25, "factors": _factors(parts={"email": {"score": 40, "n": 2}})},
         {"score_type": "email", "score": 40, "factors": _factors(last=last)},
+        {"score_type": "email", "score": 0, "factors": _factors(last=[last[0] | {"credit": 0.0}])},
         {"score_type": "telegram", "score": 0, "factors": _factors(blocked=True)},
         {"score_type": "attendance", "score": 20, "factors": {"r": 0, "n": 0, "mean": 0.2, "events": 0, "last": []}},
     ]
     seen = served(lambda _: httpx.Response(200, json={"user_id": "1", "scores": scores}))
     assert cli.call(["score", "ada lovelace"]) == 0
     assert seen[0].url.raw_path == b"/admin/api/users/ada%20lovelace/scores"
-    overall, email, telegram, attendance = capsys.readouterr().out.splitlines()[1:]
-    words = "overall 31.2 3 messages; as they weigh now 1.20 of 2.50 answered; everybody's rate is 20%; email 40.0"
-    assert " ".join(overall.split()) == words
-    assert email.rstrip().endswith("last: clicked on 2026-01-05, worth 1")
+    told = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert max(map(len, told)) < 100, "a usual terminal shows it whole"
+    _, overall, channels, _, email, _, hasty, telegram, attendance = told
+    words = "overall 31.2 3 messages, older ones counting less: 1.20 of 2.50 answered; everybody's rate is 20%"
+    assert (overall, channels) == (words, "email 40.0")
+    assert email == "last: clicked on 2026-01-05, worth 1"
+    assert hasty == "last: clicked on 2026-01-05, taken for a machine's, worth nothing"
     assert "blocked: the person refused it" in telegram
     assert "no events yet" in attendance
     assert cli.call(["score", "ada", "-o", "json"]) == 0

@@ -1,6 +1,7 @@
 """`nurture up --demo` where it must not: refused before anything is started, made or deleted."""
 
 import asyncio
+import tomllib
 from pathlib import Path
 
 import asyncpg
@@ -72,7 +73,16 @@ def test_an_empty_database_has_nobody(database: str) -> None:
     showcase.refuse(database)
 
 
+def test_its_letters_go_on_while_somebody_looks() -> None:
+    steps = tomllib.loads(showcase.letters())["steps"]
+    assert len(steps) == 100 == len({step["name"] for step in steps})
+    later = [int(step["delay"].removesuffix("d")) for step in steps[2:]]
+    assert max(later) <= 3, "a day of the dashboard without any message would look like a standstill"
+    assert sum(later) * 86_400 / showcase.SPEED > 3600, "an hour of real time"
+
+
 def test_it_says_when_more_comes_and_where() -> None:
-    assert showcase.pace(3600, "nurture", " --data-dir d").startswith("60 minutes pass in a second")
+    told = showcase.pace(3600, "nurture", " --data-dir d")
+    assert told.startswith("60 minutes pass in a second") and "for about 93 minutes" in told
     assert showcase.pace(3600, "nurture", " --data-dir d").endswith("nurture open --data-dir d")
     assert showcase.pace(1, "nurture", "").endswith("nurture up --demo")

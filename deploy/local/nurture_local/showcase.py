@@ -18,7 +18,25 @@ SPEED = 3600.0
 """Business seconds per real second: an hour a second, a day in 24."""
 PEOPLE, SEED = 200, 79
 """An audience in which everything happens: seven whose mail bounces and who have a chat, some who answer on every channel."""
-LETTER = "weekly_letter"
+LETTER = "letters"
+_STEPS = 100
+"""As many as a sequence may have: after three quarters of a year somebody who comes late still sees it move."""
+_RHYTHM = ("2d", "2d", "3d")
+_LATER = """
+[[steps]]
+name = "letter_{number}"
+delay = "{delay}"
+channel = "auto"
+fallback = "auto"
+subject = "Letter {number}: what is left out today?"
+body = '''
+Hi {{{{ user_name }}}},
+
+another day, and another thing that nobody would miss. Which one is it?
+
+[Choose the one thing]({{{{ dashboard_url }}}})
+'''
+"""
 PROMISES = (
     "walk to work",
     "read ten pages before the news",
@@ -62,8 +80,7 @@ def furnish(gateway: Gateway, tell: Callable[[str], None]) -> None:
     made = gateway.post_text("/admin/api/users/import", audience.as_csv(iter(crowd)), "text/csv")
     tell(f"people: {made['created']} made up, {made['updated'] + made['unchanged']} there already")
     if not any(one["type"] == LETTER for one in gateway.get("/admin/api/sequences")):
-        text = files("nurture_local").joinpath("showcase.toml").read_text(encoding="utf-8")
-        answer = gateway.post_text("/admin/api/sequences", text, "application/toml")
+        answer = gateway.post_text("/admin/api/sequences", letters(), "application/toml")
         if "status_url" in answer and gateway.settled(answer["status_url"], 15) is None:
             raise Failure("the controller does not answer", f"see {answer['status_url']}")
     told = gateway.get("/admin/api/nurture/analytics", days=366)
@@ -77,6 +94,15 @@ def furnish(gateway: Gateway, tell: Callable[[str], None]) -> None:
         tell(f"{sequence}: begins for {'everybody' if who is None else len(who)}")
     counted = _live(gateway, names, datetime.fromisoformat(told["until"]))
     tell(f"events: {counted} of attendance and commitments")
+
+
+def letters() -> str:
+    """The demo's own sequence: what the file says, and then letters for as long as one may go on."""
+    begin = files("nurture_local").joinpath("showcase.toml").read_text(encoding="utf-8")
+    written = begin.count("[[steps]]")
+    return begin + "".join(
+        _LATER.format(number=number, delay=_RHYTHM[number % len(_RHYTHM)]) for number in range(written + 1, _STEPS + 1)
+    )
 
 
 def _start(gateway: Gateway, sequence: str, who: list[str] | None) -> None:
@@ -107,4 +133,8 @@ def pace(speed: float, nurture: str, where: str) -> str:
     if speed == 1:
         faster = f"{nurture} down{where}, then {nurture} up --demo{where}"
         return f"Time runs as usual here, so later steps come in days; faster: {faster}"
-    return f"{speed / 60:g} minutes pass in a second, and later steps come while you look: {nurture} open{where}"
+    lasts = _STEPS * 7 / len(_RHYTHM) * 86_400 / speed / 60
+    return (
+        f"{speed / 60:g} minutes pass in a second, and later steps come while you look, for about {lasts:.0f} minutes: "
+        f"{nurture} open{where}"
+    )

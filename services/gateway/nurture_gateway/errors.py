@@ -7,8 +7,10 @@ import asyncpg
 import structlog
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
+from litestar.handlers import BaseRouteHandler
 from nurture_chassis.database import UNREACHABLE
 
+from nurture_gateway.api import query
 from nurture_gateway.dashboard.access import SIGN_IN, SignInNeeded, door_for
 from nurture_gateway.html import HTML, for_people, html, unavailable
 from nurture_gateway.idempotency import PROBLEM_JSON
@@ -62,11 +64,11 @@ def on_nobody(request: Request[Any, Any, Any], _error: SignInNeeded) -> Response
 def on_validation(request: Request[Any, Any, Any], error: ValidationException) -> Response[Any]:
     """A field of the wrong form: each is named with its reason."""
     found: list[Any] = error.extra if isinstance(error.extra, list) else []
-    pairs = [_named(item) for item in found if isinstance(item, dict)]
+    pairs = [_named(item, request.route_handler) for item in found if isinstance(item, dict)]
     return respond(request, field_errors(pairs or [("body", error.detail)]))
 
 
-def _named(item: dict[str, Any]) -> tuple[str, str]:
+def _named(item: dict[str, Any], handler: BaseRouteHandler) -> tuple[str, str]:
     message, key = item.get("message", ""), item.get("key", "body")
     if message == "'data'":
         return "body", "is missing"
@@ -74,6 +76,8 @@ def _named(item: dict[str, Any]) -> tuple[str, str]:
         return _joined(key, match[1]), "is not a known field"
     if match := _MISSING.fullmatch(message):
         return _joined(key, match[1]), "is missing"
+    if item.get("source") == "query" and (values := query.choices(handler, key)):
+        return key, f"must be one of {', '.join(values)}"
     return ("body" if key == "data" else key), message
 
 

@@ -91,7 +91,14 @@ def _because(factors: dict[str, Any]) -> str:
     if not count:
         return f"no {kind} yet; {mean}"
     name = kind if count != 1 else kind[:-1]
-    return f"{count} {name}; as they weigh now, {factors['r']:.2f} of {factors['n']:.2f} answered; {mean}"
+    return f"{count} {name}, older ones counting less: {factors['r']:.2f} of {factors['n']:.2f} answered; {mean}"
+
+
+def _worth(answer: dict[str, Any]) -> str:
+    """What an answer counts. Nothing but the speed or the kind of a machine makes an open or a click worthless."""
+    if answer["kind"] in ("opened", "clicked") and not answer["credit"]:
+        return "taken for a machine's, worth nothing"
+    return f"worth {answer['credit']:g}"
 
 
 def _asset(name: str) -> str:
@@ -99,7 +106,7 @@ def _asset(name: str) -> str:
 
 
 _pages.filters.update(coded=_coded, when=_when, number=_number)
-_pages.globals.update(asset=_asset, share=_share, contact_state=_contact_state, because=_because)
+_pages.globals.update(asset=_asset, share=_share, contact_state=_contact_state, because=_because, worth=_worth)
 
 PAGES = ("/admin/dashboard", "/admin/sign-in")
 RETRY_SECONDS = 3

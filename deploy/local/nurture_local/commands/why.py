@@ -64,7 +64,7 @@ def introduction(told: dict[str, Any], zone: tzinfo) -> list[str]:
         if enrolment["state"] == "active":
             line += f", step {enrolment['step']} is due {moment(enrolment.get('next_at'), zone)}"
             line += ", paused" if enrolment.get("paused") else ""
-        elif enrolment.get("ended_reason"):
+        elif enrolment.get("ended_reason") not in (None, enrolment["state"]):
             line += f" ({enrolment['ended_reason']})"
         lines.append(line)
     return lines
@@ -148,7 +148,7 @@ def score(person: str, *, output: Output = "table", data_dir: Where = None) -> i
 
 
 def factors(known: dict[str, Any]) -> str:
-    """What a score is made from, in words."""
+    """What a score is made from, in words: a line, and one for what it shows of late."""
     if known.get("blocked"):
         return "blocked: the person refused it, or the address is dead"
     rate = f"everybody's rate is {float(known['mean']):.0%}"
@@ -157,9 +157,16 @@ def factors(known: dict[str, Any]) -> str:
     if not counted:
         return f"no {occasions} yet; {rate}"
     name = occasions if counted != 1 else occasions[:-1]
-    parts = [f"{counted} {name}; as they weigh now {known['r']:.2f} of {known['n']:.2f} answered", rate]
+    made = f"{counted} {name}, older ones counting less: {known['r']:.2f} of {known['n']:.2f} answered; {rate}"
+    parts: list[str] = []
     newest = next(iter(known.get("last") or []), None)
     if newest:
-        parts.append(f"last: {newest['kind']} on {str(newest['at'])[:10]}, worth {float(newest['credit']):g}")
+        parts.append(f"last: {newest['kind']} on {str(newest['at'])[:10]}, {_worth(newest)}")
     parts += [f"{channel} {float(part['score']):.1f}" for channel, part in (known.get("parts") or {}).items()]
-    return "; ".join(parts)
+    return "\n".join([made, "; ".join(parts)] if parts else [made])
+
+
+def _worth(answer: dict[str, Any]) -> str:
+    if answer["kind"] in ("opened", "clicked") and not float(answer["credit"]):
+        return "taken for a machine's, worth nothing"
+    return f"worth {float(answer['credit']):g}"

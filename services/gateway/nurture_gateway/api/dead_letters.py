@@ -1,7 +1,7 @@
 """Messages that could not be handled: what they were, why, and once more."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from litestar import Request, Response, get, post
@@ -45,6 +45,9 @@ class Replayed(Struct):
     room: str
 
 
+Service = Literal["gateway", "controller", "email", "telegram", "scoring"]
+
+
 @get(
     "/dead-letters",
     tags=["Health"],
@@ -55,7 +58,7 @@ async def list_dead_letters(
     room: TheRoom,
     cursor: CursorText = None,
     limit: Limit = 50,
-    service: Annotated[str | None, QueryParameter(name="service", required=False, max_length=40)] = None,
+    service: Annotated[Service | None, QueryParameter(name="service", required=False)] = None,
 ) -> dict[str, Any]:
     """Messages that no handler could take, of every service."""
     start = start_of(cursor)

@@ -1,12 +1,13 @@
 """What was sent, what came of it, and why it was sent at all."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from litestar import get
 from litestar.params import FromPath, QueryParameter
 from msgspec import Struct
+from nurture_contracts.base import Channel
 
 from nurture_gateway.api.access import TheRoom
 from nurture_gateway.api.described import CursorText, Limit, made, problems
@@ -66,7 +67,11 @@ class Doubts(Struct):
     possible_duplicates: int
 
 
-Filter = Annotated[str | None, QueryParameter(required=False, max_length=100)]
+Status = Literal[
+    "pending", "sent", "delivered", "opened", "clicked", "bounced", "complained", "failed", "suppressed", "unknown",
+    "cancelled", "expired",
+]  # fmt: skip
+"""What `status_detail` can be, in the order of a message's life."""
 
 
 @get(
@@ -83,10 +88,10 @@ async def list_deliveries(
         str | None, QueryParameter(name="user", required=False, max_length=200, description="Id or external_id.")
     ] = None,
     status: Annotated[
-        str | None, QueryParameter(name="status", required=False, max_length=40, description="`status_detail`.")
+        Status | None, QueryParameter(name="status", required=False, description="`status_detail`.")
     ] = None,
-    sequence_type: Filter = None,
-    channel: Filter = None,
+    sequence_type: Annotated[str | None, QueryParameter(name="sequence_type", required=False, max_length=100)] = None,
+    channel: Annotated[Channel | None, QueryParameter(name="channel", required=False)] = None,
     since: Annotated[
         datetime | None,
         QueryParameter(

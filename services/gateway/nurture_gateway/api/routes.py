@@ -22,6 +22,7 @@ from nurture_gateway.api import (
     operations,
     preference_page,
     preferences,
+    query,
     reports,
     scores,
     sequences,
@@ -54,7 +55,7 @@ def application(room: Room) -> Litestar:
     keyring = Keyring(room.config, room.rates)
     admin = Router(
         "/admin/api",
-        guards=[keyring.guard, room.rates.guard],
+        guards=[keyring.guard, room.rates.guard, query.guard],
         security=[{"key": []}],
         route_handlers=[
             nurture.trigger, nurture.cancel, nurture.active, holds.pause, holds.resume, holds.list_holds,

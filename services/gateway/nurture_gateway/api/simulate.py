@@ -187,6 +187,6 @@ async def simulate(
             override_channel=data.override_channel,
             failing=data.failing,
         )
-        return Draft("simulate", asked | {"segment": data.segment, "people": len(refs)}, message)
+        return Draft("simulate", asked | {"segment": data.segment, "people": len(refs) or None}, message)
 
     return await submit(request, room, draft)

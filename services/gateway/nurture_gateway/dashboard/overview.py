@@ -1,23 +1,20 @@
 """Overview: how the system is, what it did in the last day, and what needs somebody."""
 
-from typing import Any
+from typing import Any, get_args
 
 from litestar import Request, Response, get
 
 from nurture_gateway import numbers
 from nurture_gateway.api import commands
 from nurture_gateway.api.access import TheRoom
+from nurture_gateway.api.deliveries import Status
 from nurture_gateway.dashboard.live import Region
 from nurture_gateway.dashboard.shown import page
 from nurture_gateway.html import rendered
 from nurture_gateway.room import Room
 
 SERVICES = ("gateway", "controller", "email", "telegram", "scoring")
-STATUSES = (
-    "pending", "sent", "delivered", "opened", "clicked", "bounced", "complained", "failed", "suppressed", "unknown",
-    "cancelled", "expired",
-)  # fmt: skip
-"""In the order of a message's life."""
+STATUSES = get_args(Status)
 
 
 async def services(room: Room) -> list[dict[str, Any]]:
