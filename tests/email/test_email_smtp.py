@@ -5,6 +5,7 @@ import logging
 import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import msgspec
@@ -122,6 +123,40 @@ def test_a_relay_that_does_not_answer_the_message_in_time_leaves_it_unknown() ->
         relay.slow = 5.0
         hasty = Smtp(settings(relay.port), total=0.3)
         assert told(await hasty.send("", [mail()])) == ("ambiguous", "unrepeatable", "timeout")
+
+    play(scene)
+
+
+@pytest.mark.parametrize(
+    ("stage", "expected"),
+    [("RCPT", ("not_sent", None, "connection_lost")), ("DATA", ("ambiguous", "unrepeatable", "connection_lost"))],
+)
+def test_tls_that_breaks_on_the_way_is_a_lost_connection(
+    stage: str, expected: tuple[str, str | None, str], tmp_path
+) -> None:
+    """After the message it may have been taken: what is said of a certificate, before anything is sent, would be a lie."""
+    authority, context = certificate("localhost")
+    trusted = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(trusted))
+
+    def garble(server: Any) -> str:
+        server.transport._ssl_protocol._transport.write(b"This is no record of TLS, and nobody can read it.")
+        return "250 nobody hears this"
+
+    async def scene() -> None:
+        async with asyncio.timeout(30), relaying(context, direct=True) as relay:
+            smtp = Smtp(settings(relay.port, host="localhost", tls="tls", authorities=str(trusted)))
+            relay.answers[stage].append(garble)
+            assert told(await smtp.send("", [mail()])) == expected
+            await smtp.close()
+
+    asyncio.run(scene())
+
+
+def test_a_relay_that_speaks_no_tls_where_it_should_is_told_apart_from_a_certificate() -> None:
+    async def scene(relay: Relay, smtp: Smtp) -> None:
+        mistaken = Smtp(settings(relay.port, tls="tls"))
+        assert told(await mistaken.send("", [mail()])) == ("not_sent", "park", "tls_failed")
 
     play(scene)
 

@@ -163,8 +163,11 @@ class _Talk:
 
 def _fault(stage: Stage, error: aiosmtplib.SMTPException | OSError) -> Verdict:
     """The verdict on an end without a reply. A relay that cannot do what we were told to ask for will not learn it soon."""
-    if isinstance(error, ssl.SSLError) or isinstance(error.__cause__, ssl.SSLError):
-        return Verdict(kind="not_sent", then="park", reason="certificate_refused")
+    tls = error if isinstance(error, ssl.SSLError) else error.__cause__
+    # Later on it is a line that broke, and what it carried may have arrived.
+    if stage == "connect" and isinstance(tls, ssl.SSLError):
+        ours = isinstance(tls, ssl.SSLCertVerificationError)
+        return Verdict(kind="not_sent", then="park", reason="certificate_refused" if ours else "tls_failed")
     if stage in _NOT_OFFERED and not isinstance(error, OSError):
         return Verdict(kind="not_sent", then="park", reason=_NOT_OFFERED[stage])
     return broken(stage, "timeout" if isinstance(error, TimeoutError) else "connection_lost")
