@@ -156,7 +156,7 @@ def test_findings_about_a_sequence_come_with_what_would_be_right(
     assert "  remark: steps[1].delay: is no duration (such as 1d)\n" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("line", ["triger", "simulate", "trigger --al ada onboarding"])
+@pytest.mark.parametrize("line", ["triger", "simulate", "trigger --al ada onboarding", "why", "people sample"])
 def test_what_is_wrong_with_a_command_is_told_to_the_end(line: str) -> None:
     code = f"import sys; from nurture_local import cli; sys.exit(cli.call({line.split()}))"
     done = subprocess.run(
@@ -165,7 +165,33 @@ def test_what_is_wrong_with_a_command_is_told_to_the_end(line: str) -> None:
     assert done.returncode == 2
     told = [row[1:-1] for row in done.stderr.splitlines() if row.startswith("│")]
     assert " ".join("".join(told).split()).endswith((".", "...", "?")), done.stderr
-    assert "--TYPE" not in done.stderr
+    assert not any(name in done.stderr for name in ("--TYPE", "--person", "--number")), (
+        "what stands there has no option"
+    )
+
+
+def test_a_person_that_there_is_not_is_told_once(
+    served: Callable[[Handler], list[httpx.Request]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    problem = {
+        "title": "Unknown person",
+        "detail": "There is no person 'ada'.",
+        "hint": "Name them otherwise.",
+        "errors": [{"field": "user_id", "reason": "there is no person 'ada'"}],
+    }
+    served(lambda _: httpx.Response(404, json=problem))
+    assert cli.call(["why", "ada"]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "✗ 404 Unknown person",
+        "  There is no person 'ada'.",
+        "  hint: Name them otherwise.",
+    ]
+
+
+@pytest.mark.parametrize("line", ["simulate no.toml", "sequences lint no.toml", "people import no.csv"])
+def test_a_file_that_there_is_not_is_told_in_words(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.call(line.split()) == 1
+    assert capsys.readouterr().err == f"✗ cannot read {line.split()[-1]}: No such file or directory\n"
 
 
 def _live(request: httpx.Request) -> httpx.Response:

@@ -100,6 +100,7 @@ def test_an_empty_installation_has_lost_nothing(capsys: pytest.CaptureFixture[st
     assert "ledger       not looked at: only a sandbox has one" in shown
     assert "bus          not looked at: its address is not known here" in shown
     assert all(len(line) <= 80 for line in shown.splitlines())
+    assert shown.splitlines()[-1] == "✓ all 2 checks found nothing wrong"
     code, found = told(capsys, "all")
     assert (code, found["ok"]) == (0, True)
     assert [one["check"] for one in found["checks"]] == [f"C{number}" for number in range(1, 14)]
@@ -129,6 +130,7 @@ def test_what_is_lost_is_named_with_what_happened_around_it(
     assert sorted(moment["source"] for moment in bad["timeline"]) == ["email", "email", "email", "row"]
     assert cli.call(["verify", "lost"]) == 1
     shown = capsys.readouterr().out
+    assert shown.splitlines()[-1] == "✗ 1 of 2 checks found something: C2"
     assert f"    {DELIVERY}  settled as accepted" in shown and "planned: step 1 by email" in shown
 
 

@@ -48,7 +48,7 @@ def locate(data_dir: Path | None = None) -> Location:
         if state is None:
             raise Failure(
                 f"no instance runs in {data.path}",
-                f"start one with `{invocation()} up --detach`, or set NURTURE_URL and NURTURE_API_KEY",
+                f"start one with `{invocation()} up --detach{data.naming}`, or set NURTURE_URL and NURTURE_API_KEY",
                 code=UNREACHABLE,
             )
         view = control.ask(state.control, "where", seconds=10)
@@ -178,7 +178,7 @@ def refusal(status: int, told: dict[str, Any]) -> Failure:
     more = [str(told["detail"])] if told.get("detail") else []
     for finding in told.get("errors") or []:
         if isinstance(finding, dict) and not _repeats(finding, more):
-            more.append(", ".join(f"{key}: {value}" for key, value in finding.items() if value not in (None, "")))
+            more.append(": ".join(str(value) for value in finding.values() if value not in (None, "")))
     if told.get("hint"):
         more.append(f"hint: {told['hint']}")
     return Failure(title, *more, problem=told)
@@ -192,4 +192,4 @@ def finding_line(finding: dict[str, Any]) -> str:
 
 def _repeats(finding: dict[str, Any], said: list[str]) -> bool:
     reason = str(finding.get("reason") or finding.get("problem") or "")
-    return not any(finding.values()) or bool(reason and any(reason in line for line in said))
+    return not any(finding.values()) or bool(reason and any(reason.lower() in line.lower() for line in said))

@@ -4,6 +4,7 @@ import base64
 import fcntl
 import os
 import secrets as randomness
+import shlex
 import shutil
 import tempfile
 from pathlib import Path
@@ -87,6 +88,12 @@ class DataDir:
         self._lock: IO[bytes] | None = None
 
     @property
+    def naming(self) -> str:
+        """What a command needs behind it to mean this instance."""
+        path = self.path.resolve()
+        return "" if path == Path(DEFAULT_DIR).resolve() else f" --data-dir {shlex.quote(str(path))}"
+
+    @property
     def logs(self) -> Path:
         return self.path / "logs"
 
@@ -164,7 +171,9 @@ class DataDir:
         if not self.exists:
             raise DataDirRefused(f"{self.path} has no instance.json of Nurture's, so --fresh does not delete it")
         if self.running() or self.leftovers():
-            raise DataDirRefused(f"an instance runs in {self.path}: stop it with `nurture down` before --fresh")
+            raise DataDirRefused(
+                f"an instance runs in {self.path}: stop it with `nurture down{self.naming}` before --fresh"
+            )
         home = self.state().postgres_home
         if home:
             shutil.rmtree(home, ignore_errors=True)

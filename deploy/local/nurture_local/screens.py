@@ -2,14 +2,13 @@
 
 import json
 import shlex
-from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
 
 from nurture_local.addresses import without_password
 from nurture_local.commands.holds import hold_line
-from nurture_local.instance import DEFAULT_DIR
+from nurture_local.instance import DataDir
 from nurture_local.terminal import Format, console, invocation, write
 
 _COLOURS = {"ready": "green", "starting": "yellow", "restarting": "yellow", "not ready": "yellow"}
@@ -53,7 +52,10 @@ def _show_table(status: dict[str, Any]) -> None:
     colour = "red bold" if status["mode"].startswith("LIVE") else "cyan"
     gateway = status["gateway"]
     rows = [
-        ("Dashboard", f"{gateway}/admin/dashboard  [dim]({escape(invocation())} open signs you in)[/]"),
+        (
+            "Dashboard",
+            f"{gateway}/admin/dashboard  [dim]({escape(invocation() + ' open' + naming(status))} signs you in)[/]",
+        ),
         ("REST API", f"{gateway}/docs"),
         *([("Inbox", f"{status['sandbox']}/")] if status["sandbox"] else []),
         ("API key", escape(status["api_key"])),
@@ -101,5 +103,4 @@ def show_next(status: dict[str, Any]) -> None:
 
 def naming(status: dict[str, Any]) -> str:
     """What a command needs behind it to mean this instance."""
-    default = Path(DEFAULT_DIR).resolve() == Path(status["data_dir"])
-    return "" if default else f" --data-dir {shlex.quote(status['data_dir'])}"
+    return DataDir(status["data_dir"]).naming

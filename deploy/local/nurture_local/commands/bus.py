@@ -30,7 +30,7 @@ def tail(
     return asyncio.run(_tail(_address(data_dir), subject, count, timeout))
 
 
-@bus.command
+@bus.command(alias="list")
 def ls(*, output: Output = "table", data_dir: Where = None) -> int:
     """List streams and consumers: what they hold, and what is not finished."""
     state = _look(data_dir)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from cyclopts import App, Parameter
 from msgspec import Struct
 
-from nurture_local.terminal import FAILED, UNREACHABLE, Failure, Where, console
+from nurture_local.instance import DataDir
+from nurture_local.terminal import FAILED, UNREACHABLE, Failure, Where, console, invocation
 
 if TYPE_CHECKING:
     from nurture_local.backup import Manifest
@@ -81,7 +82,7 @@ def backup(file: Path | None = None, *, data_dir: Where = None) -> int:
     Parameters
     ----------
     file
-        Where to; nurture-<time>.backup.zip in this folder.
+        Where to; nurture-TIME.backup.zip in this folder.
     """
     from nurture_local import backup as backups
 
@@ -112,7 +113,7 @@ def migrate_(*, data_dir: Where = None) -> int:
 
 
 @db.command
-def restore(file: Path, *, replace: Annotated[bool, Parameter(negative=())] = False, data_dir: Where = None) -> int:
+def restore(file: Path, /, *, replace: Annotated[bool, Parameter(negative=())] = False, data_dir: Where = None) -> int:
     """Put a backup back, into an empty database or in place of what it holds: all of it, or nothing.
 
     Parameters
@@ -125,7 +126,9 @@ def restore(file: Path, *, replace: Annotated[bool, Parameter(negative=())] = Fa
 
     with database_of(data_dir, make=True) as target:
         if target.running:
-            raise Failure("the instance runs on this database", "stop it first: nurture down")
+            raise Failure(
+                "the instance runs on this database", f"stop it first: {invocation()} down{DataDir(data_dir).naming}"
+            )
         manifest, held = _run(
             restoring.restore(
                 target.url, file, target.key(), target.publish_schema, replace=replace, own_server=target.own_server

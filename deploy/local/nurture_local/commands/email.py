@@ -14,6 +14,7 @@ email = App(name="email", help="Try the email channel, and tell of what came bac
 @email.command(name="test")
 def send_test(
     address: str,
+    /,
     *,
     template: Literal["nurture_sequence", "welcome_email"] = "nurture_sequence",
     name: Annotated[str, Parameter(help="How the mail addresses its reader.")] = "Test User",
@@ -40,7 +41,7 @@ def send_test(
 
 
 @email.command
-def report(file: Annotated[Path, Parameter(allow_leading_hyphen=True)], *, data_dir: Where = None) -> int:
+def report(file: Annotated[Path, Parameter(allow_leading_hyphen=True)], /, *, data_dir: Where = None) -> int:
     """Tell of a bounce or a complaint that came back as mail: FILE has it as it came; `-` reads standard input.
 
     For a mail server to pipe returned mails to, where emails go over SMTP. What is no report is ignored; the same one twice is

@@ -12,7 +12,7 @@ _PATIENCE = 15.0
 Type = Annotated[str | None, Parameter(name="TYPE")]
 
 
-def pause(type_: Type = None, *, data_dir: Where = None) -> int:
+def pause(type_: Type = None, /, *, data_dir: Where = None) -> int:
     """Hold TYPE, or everything. Within a second no message is claimed any more; triggers are taken and wait.
 
     What is under way at a provider may still arrive, and test mails go out all the same. Nobody is lost.
@@ -24,6 +24,7 @@ def pause(type_: Type = None, *, data_dir: Where = None) -> int:
 
 def resume(
     type_: Type = None,
+    /,
     *,
     confirm_restored: Annotated[bool, Parameter(name="--confirm-restored", negative=())] = False,
     data_dir: Where = None,

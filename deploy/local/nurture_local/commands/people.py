@@ -13,7 +13,7 @@ _SHOWN = 20
 
 
 @people.command(name="import")
-def import_(file: Annotated[Path, Parameter(allow_leading_hyphen=True)], *, data_dir: Where = None) -> int:
+def import_(file: Annotated[Path, Parameter(allow_leading_hyphen=True)], /, *, data_dir: Where = None) -> int:
     """Create or update people from a CSV file; `-` reads standard input.
 
     People are found by id, external_id, then email. Bad lines are listed and left out; the exit code is then 1.
@@ -41,7 +41,9 @@ def import_(file: Annotated[Path, Parameter(allow_leading_hyphen=True)], *, data
 
 
 @people.command
-def sample(number: NonNegativeInt, *, seed: Annotated[int, Parameter(help="Another seed, other people.")] = 1) -> int:
+def sample(
+    number: NonNegativeInt, /, *, seed: Annotated[int, Parameter(help="Another seed, other people.")] = 1
+) -> int:
     """Write NUMBER made-up people as CSV to standard output.
 
     They live in many time zones; their addresses say what the sandbox does with a mail: +open, +click, +ignore,

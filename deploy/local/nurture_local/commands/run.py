@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from cyclopts import App, Parameter
 
@@ -57,12 +58,13 @@ def up(
     running = data.running()
     if running:
         if fresh:
-            raise Failure(f"an instance runs in {data.path}", f"stop it first: {invocation()} down")
+            raise Failure(f"an instance runs in {data.path}", f"stop it first: {invocation()} down{data.naming}")
         if demo:
             _refuse_live(running.live)
             _refuse_people(data)
-        console.print(f"Already running since before (pid {running.pid.pid if running.pid else '?'}):")
+        console.print(f"Already running (pid {running.pid.pid if running.pid else '?'}):")
         status = _show_running(running)
+        _refuse_changes(data, status, port, replicas or [], speed)
         if demo:
             _furnish(status)
         return 0
@@ -80,6 +82,30 @@ def up(
     except (SettingsError, DataDirRefused) as error:
         raise Failure(str(error), code=2 if isinstance(error, SettingsError) else 1) from None
     return _detached(data, options, demo) if detach else _foreground(data, options, demo)
+
+
+def _refuse_changes(
+    data: DataDir, status: dict[str, Any], port: int | None, replicas: list[str], speed: float | None
+) -> None:
+    """What was asked for and is not so: it takes effect at a start, and nobody should think that it did. Raises Failure."""
+    from nurture_chassis.settings import SettingsError
+
+    from nurture_local import configuration
+
+    try:
+        wanted = configuration.replicas(replicas)
+    except SettingsError as error:
+        raise Failure(str(error), code=USAGE) from None
+    other = [] if port in (None, urlsplit(status["gateway"]).port) else [f"--port {port}"]
+    for room, number in wanted.items():
+        there = sum(name.split("-")[0] == room for name in status["processes"])
+        other += [] if there == number else [f"--replicas {room}={number}"]
+    other += [] if speed in (None, status["speed"]) else [f"--speed {speed:g}"]
+    if other:
+        raise Failure(
+            f"it runs on as it was: {' '.join(other)} takes effect at a start",
+            f"{invocation()} down{data.naming}, then {invocation()} up{data.naming} {' '.join(other)}",
+        )
 
 
 def _refuse_live(live: bool) -> None:
@@ -192,7 +218,7 @@ def _running(data: DataDir) -> State:
         more = [f"still there from a run that was killed: {', '.join(left)}; `{invocation()} down` ends them"]
         raise Failure(
             f"no instance runs in {data.path}",
-            f"start one: {invocation()} up --detach",
+            f"start one: {invocation()} up --detach{data.naming}",
             *(more if left else []),
             code=UNREACHABLE,
         )

@@ -16,7 +16,7 @@ Output = Annotated[Literal["table", "json"], Parameter(name=["--output", "-o"])]
 _PATIENCE = 15.0
 
 
-@sequences.command
+@sequences.command(alias="list")
 def ls(*, output: Output = "table", data_dir: Where = None) -> int:
     """List the latest version of every type."""
     from rich.table import Table
@@ -38,7 +38,9 @@ def ls(*, output: Output = "table", data_dir: Where = None) -> int:
 
 
 @sequences.command
-def show(type_: Annotated[str, Parameter(name="TYPE")], *, version: int | None = None, data_dir: Where = None) -> int:
+def show(
+    type_: Annotated[str, Parameter(name="TYPE")], /, *, version: int | None = None, data_dir: Where = None
+) -> int:
     """Print a sequence as TOML, ready to be edited and published again."""
     from nurture_local.gateway import Gateway
 
@@ -48,7 +50,7 @@ def show(type_: Annotated[str, Parameter(name="TYPE")], *, version: int | None =
 
 
 @sequences.command
-def lint(file: Path, *, data_dir: Where = None) -> int:
+def lint(file: Path, /, *, data_dir: Where = None) -> int:
     """Check a TOML file; nothing is published."""
     from nurture_local.gateway import finding_line
 
@@ -61,7 +63,7 @@ def lint(file: Path, *, data_dir: Where = None) -> int:
 
 
 @sequences.command
-def publish(file: Path, *, data_dir: Where = None) -> int:
+def publish(file: Path, /, *, data_dir: Where = None) -> int:
     """Publish a TOML file as the next version of its type."""
     answer = _send("/admin/api/sequences", file, data_dir)
     console.print(f"published {answer['type']} version {answer['version']}", markup=False)
@@ -69,7 +71,7 @@ def publish(file: Path, *, data_dir: Where = None) -> int:
 
 
 @sequences.command
-def pause(type_: Annotated[str, Parameter(name="TYPE")], *, data_dir: Where = None) -> int:
+def pause(type_: Annotated[str, Parameter(name="TYPE")], /, *, data_dir: Where = None) -> int:
     """Hold everybody in TYPE where they are, also who is started meanwhile; nobody is lost."""
     held = holds.act("pause", data_dir, type_=type_)
     console.print(f"paused {held['type']}: running enrolments that wait: {held['enrolments']}", markup=False)
@@ -77,7 +79,7 @@ def pause(type_: Annotated[str, Parameter(name="TYPE")], *, data_dir: Where = No
 
 
 @sequences.command
-def resume(type_: Annotated[str, Parameter(name="TYPE")], *, data_dir: Where = None) -> int:
+def resume(type_: Annotated[str, Parameter(name="TYPE")], /, *, data_dir: Where = None) -> int:
     """Let TYPE go on. Steps that came due meanwhile go out, or expire when they are too late."""
     holds.show_resumed(holds.act("resume", data_dir, type_=type_))
     return 0

@@ -68,8 +68,10 @@ def simulate(
 def _text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise Failure(f"cannot read {file}: {error}") from None
+    except OSError as error:
+        raise Failure(f"cannot read {file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise Failure(f"cannot read {file}: it is not UTF-8") from None
 
 
 def _show(told: dict[str, Any]) -> None:

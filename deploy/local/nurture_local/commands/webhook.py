@@ -16,6 +16,7 @@ webhook = App(name="webhook", help="Try the email provider's webhook.")
 @webhook.command
 def send(
     file: Annotated[Path, Parameter(allow_leading_hyphen=True)],
+    /,
     *,
     id_: Annotated[str | None, Parameter(name="--id")] = None,
     data_dir: Where = None,

@@ -17,6 +17,7 @@ _NOT_SENT = ("skip", "expire", "fail")
 
 def why(
     person: str,
+    /,
     *,
     sequence: Annotated[str | None, Parameter(help="Only of this type.")] = None,
     limit: Annotated[int, Parameter(help="Deliveries at most, newest first; up to 200.")] = 50,
@@ -125,7 +126,7 @@ def moment(text: str | None, zone: tzinfo) -> str:
     return f"{at.astimezone(zone):%Y-%m-%d %H:%M} {zone}"
 
 
-def score(person: str, *, output: Output = "table", data_dir: Where = None) -> int:
+def score(person: str, /, *, output: Output = "table", data_dir: Where = None) -> int:
     """Show PERSON's scores, 0 to 100, and what each is made from."""
     from rich.markup import escape
     from rich.table import Table

@@ -71,8 +71,21 @@ def lines(history: Snapshot, verdicts: Iterable[Verdict]) -> Iterator[str]:
     """For people, each line as it is, 80 columns where ids allow it."""
     for source, told in sources(history).items():
         yield f"  {source:<13}{told}"
+    verdicts = list(verdicts)
     for one in verdicts:
         yield from _of(history, one)
+    if len(verdicts) > 1:
+        yield _together(verdicts)
+
+
+def _together(verdicts: list[Verdict]) -> str:
+    """The answer in a line."""
+    bad = [one.check for one in verdicts if not one.ok]
+    looked = sum(one.skipped is None for one in verdicts)
+    unlooked = "" if looked == len(verdicts) else f"; {len(verdicts) - looked} could not be made, as said above"
+    if bad:
+        return f"✗ {len(bad)} of {looked} checks found something: {', '.join(bad)}{unlooked}"
+    return f"✓ all {looked} checks found nothing wrong{unlooked}"
 
 
 def _of(history: Snapshot, one: Verdict) -> Iterator[str]:

@@ -222,7 +222,9 @@ def _confirmed(room: Room, confirm: int | None, people: int) -> None:
 def nobody(ref: str) -> Problem:
     """The problem of whoever names a person that there is not."""
     return Problem(
-        "person_not_found", f"There is no person {ref!r}.", errors=[{"field": "user_id", "reason": "is nobody's"}]
+        "person_not_found",
+        f"There is no person {ref!r}.",
+        errors=[{"field": "user_id", "reason": f"there is no person {ref!r}"}],
     )
 
 
