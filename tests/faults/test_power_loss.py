@@ -136,7 +136,8 @@ def _bus(folder: Path, port: int, *, synced: bool) -> ChildSpec:
     words = settings.read_text()
     settings.write_text(words.replace("sync_interval: always", ""))
     assert settings.read_text() != words
-    return msgspec.structs.replace(spec, ready=http_ok(monitor, "/healthz"))
+    # A stream that it cannot recover is as lost as one that it forgot.
+    return msgspec.structs.replace(spec, ready=http_ok(monitor, "/healthz?js-enabled-only=true"))
 
 
 async def _cut_record(disk: BlockDevice, home: Home, log: Path, acked: int, *, synced: bool) -> Verdict:
