@@ -14,7 +14,7 @@ import httpx
 import msgspec
 import pytest
 from nurture_local import cli, gateway, screens
-from nurture_local.commands import bus, run, trigger, watch
+from nurture_local.commands import bus, run, trigger
 from nurture_local.gateway import Location, locate
 
 Handler = Callable[[httpx.Request], httpx.Response]
@@ -262,52 +262,6 @@ def test_sequences_travel_as_toml(
     assert seen[1].headers["content-type"] == "application/toml"
 
 
-def test_watch_ends_when_settled(
-    served: Callable[[Handler], list[httpx.Request]],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setattr(watch, "_CALM", 0.0)
-    counts = iter([{}, {"pending": 2}, {"sent": 1, "opened": 1}, {"delivered": 1, "opened": 1}])
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        if request.url.path.endswith("summary"):
-            return httpx.Response(200, json=next(counts))
-        assert request.url.path == "/admin/api/metrics"
-        return httpx.Response(200, json={"active": 1_234})
-
-    served(answer)
-    assert cli.call(["watch", "--until-settled", "--every", "0"]) == 0
-    assert capsys.readouterr().out.splitlines() == [
-        "no deliveries yet  active enrolments 1234",
-        "pending 2  active enrolments 1234",
-        "sent 1  opened 1  active enrolments 1234",
-        "delivered 1  opened 1  active enrolments 1234",
-        "settled",
-    ]
-
-
-def test_watch_gives_up(served: Callable[[Handler], list[httpx.Request]]) -> None:
-    def answer(request: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, json={"pending": 1} if "summary" in str(request.url) else {"active": 0})
-
-    served(answer)
-    assert cli.call(["watch", "--until-settled", "--every", "0", "--timeout", "0"]) == 1
-    assert cli.call(["watch", "--timeout", "0"]) == 0
-
-
-def test_settled() -> None:
-    assert not watch.settled({}, 60)
-    assert not watch.settled({"delivered": 5, "pending": 1}, 60)
-    assert watch.settled({"delivered": 5, "pending": 0, "unknown": 1}, 3)
-    assert not watch.settled({"delivered": 5, "unknown": 1}, 2)
-
-
-def test_what_was_sent_and_is_not_reported_on_is_waited_for_and_then_let_be() -> None:
-    assert not watch.settled({"sent": 5, "opened": 1}, 10)
-    assert watch.settled({"sent": 5, "opened": 1}, 15)
-
-
 def test_context_values_are_json_where_they_can_be() -> None:
     assert trigger.pair("a=1") == ("a", 1)
     assert trigger.pair("a=true") == ("a", True)
@@ -401,24 +355,3 @@ def test_the_page_that_leads_to_the_dashboard_is_its_owners_alone(tmp_path: Path
     run.write_leading_page(page, "https://nurture.test/admin/sign-in/a?b&c")
     assert target.read_text() == "mine" and not page.is_symlink() and page.stat().st_mode & 0o777 == 0o600
     assert 'content="0; url=https://nurture.test/admin/sign-in/a?b&amp;c"' in page.read_text()
-
-
-def test_a_returned_mail_is_passed_on_as_it_is(
-    served: Callable[[Handler], list[httpx.Request]], capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    told = [
-        {"status": "stored", "event": "bounced", "delivery_id": "0198b2f4-6c00-7000-8000-000000000001", "detail": None},
-        {"status": "ignored", "event": None, "delivery_id": None, "detail": "it is a letter."},
-    ]
-    answers = iter(told)
-    seen = served(lambda _: httpx.Response(200, json=next(answers)))
-    mail = tmp_path / "mail"
-    mail.write_bytes(b"From: x\r\n\r\n\xff\n")
-    assert [cli.call(["email", "report", str(mail)]) for _ in told] == [0, 0]
-    assert (seen[0].url.path, seen[0].content) == ("/admin/api/email/reports", mail.read_bytes())
-    assert seen[0].headers["content-type"] == "message/rfc822"
-    assert capsys.readouterr().out.splitlines() == [
-        "stored: bounced 0198b2f4-6c00-7000-8000-000000000001",
-        "ignored: it is a letter.",
-    ]
-    assert cli.call(["email", "report", str(tmp_path / "none")]) == 1
