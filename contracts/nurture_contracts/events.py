@@ -60,6 +60,7 @@ class Observation(Item, frozen=True, kw_only=True):
     """Something that happened to a message after it left. Folding it twice, or in any order, changes nothing.
 
     `final`: a `sent` after which nobody reports a delivery, so that whoever counts what arrived counts this.
+    `reason`: why a test mail failed, as the provider named it.
     """
 
     event_id: UUID
@@ -71,6 +72,7 @@ class Observation(Item, frozen=True, kw_only=True):
     bounce: Literal["hard", "soft"] | None = None
     signal: Signal = "unknown"
     final: bool = False
+    reason: str | None = None
 
 
 class EmailsObserved(Message, frozen=True, kw_only=True):

@@ -131,6 +131,10 @@ def test_a_test_mail_is_sent_and_followed(browser: Browser, controller: Controll
         next(events)
         controller.say("nurture.evt.email.test_progressed", {"items": [item]})
         assert any(name == "tests" and address in data and ">sent<" in data for name, data in events)
+        # Whoever goes live learns here what the provider has against it.
+        refusal = item | {"kind": "failed", "event_id": str(uuid4()), "reason": "domain_not_verified"}
+        controller.say("nurture.evt.email.test_progressed", {"items": [refusal]})
+        assert any(address in data and "domain_not_verified" in data for _, data in events)
     assert browser.send(EMAIL, f"{EMAIL}/test", email_address="nonsense").status_code == 400
 
 

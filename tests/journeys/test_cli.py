@@ -156,7 +156,10 @@ def test_a_start_is_simulated_and_starts_nobody(system: System, person: str, tmp
     )
     text = system.cli("simulate", str(draft), person, "--at", "2027-01-04T20:00:00", "--failing", "email").stdout
     assert "Europe/Paris  step 1 by Email, which fails (bounced)" in text
-    assert "2027-01-05 09:00 Europe/Paris  step 2: not sent" in text and "The address for Email is bounced." in text
+    assert (
+        "2027-01-05 09:00 Europe/Paris  step 2: not sent" in text
+        and "The address for Email is closed: mail to it came back." in text
+    )
     result = told(system, "simulate", "onboarding")
     assert result["started"] + sum(result["refused_by_reason"].values()) == result["people"] > 0
     summary = system.cli("simulate", "onboarding").stdout

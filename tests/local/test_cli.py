@@ -170,30 +170,6 @@ def test_what_is_wrong_with_a_command_is_told_to_the_end(line: str) -> None:
     )
 
 
-def test_a_person_that_there_is_not_is_told_once(
-    served: Callable[[Handler], list[httpx.Request]], capsys: pytest.CaptureFixture[str]
-) -> None:
-    problem = {
-        "title": "Unknown person",
-        "detail": "There is no person 'ada'.",
-        "hint": "Name them otherwise.",
-        "errors": [{"field": "user_id", "reason": "there is no person 'ada'"}],
-    }
-    served(lambda _: httpx.Response(404, json=problem))
-    assert cli.call(["why", "ada"]) == 1
-    assert capsys.readouterr().err.splitlines() == [
-        "✗ 404 Unknown person",
-        "  There is no person 'ada'.",
-        "  hint: Name them otherwise.",
-    ]
-
-
-@pytest.mark.parametrize("line", ["simulate no.toml", "sequences lint no.toml", "people import no.csv"])
-def test_a_file_that_there_is_not_is_told_in_words(line: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.call(line.split()) == 1
-    assert capsys.readouterr().err == f"✗ cannot read {line.split()[-1]}: No such file or directory\n"
-
-
 def _live(request: httpx.Request) -> httpx.Response:
     if request.method == "GET":
         report = {"started": 2, "running": 1, "refused_count": 1, "refused_by_reason": {"no_reachable_channel": 1}}

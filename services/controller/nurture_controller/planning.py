@@ -267,6 +267,15 @@ def _first_reachable(
     return None, tuple(passed)
 
 
+CLOSED = {
+    "bounced": "mail to it came back",
+    "complained": "the person reported a message as unwanted",
+    "suppressed": "the provider sends nothing there",
+    "blocked": "the person blocked it, or it is gone",
+}
+"""What an address's state means, in words."""
+
+
 def obstacle(channel: Channel, contact: Contact | None, available: Collection[Channel]) -> Reason | None:
     name = NAMES[channel]
     if channel not in available:
@@ -276,7 +285,8 @@ def obstacle(channel: Channel, contact: Contact | None, available: Collection[Ch
     if contact.consent != "granted":
         return Reason("consent_refused", f"The person refused {name}.")
     if contact.state != "ok":
-        return Reason(f"contact_{contact.state}", f"The address for {name} is {contact.state}.")
+        because = CLOSED.get(contact.state, contact.state)
+        return Reason(f"contact_{contact.state}", f"The address for {name} is closed: {because}.")
     return None
 
 

@@ -118,4 +118,5 @@ def progress_of_test(claim_id: UUID, id: UUID, result: Result, at: datetime) -> 
         at=at,
         delivery_id=id,
         provider_id=result.provider_id,
+        reason=result.reason,
     )

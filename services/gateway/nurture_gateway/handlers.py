@@ -65,4 +65,5 @@ class Handlers:
                 [item.delivery_id for item in items],
                 [item.kind for item in items],
                 [item.at for item in items],
+                [item.reason for item in items],
             )

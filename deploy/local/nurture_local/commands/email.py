@@ -36,7 +36,9 @@ def send_test(
                 console.print(f"{shown['status']}: test mail {shown['id']} to {address}", markup=False)
                 return 0
             if time.monotonic() > deadline:
-                raise Failure(f"not sent after {timeout:g} s; it stays queued", f"see {accepted['status_url']}")
+                parked = gateway.get("/admin/api/email/queue")["park_reason"]
+                why = [f"email sends nothing at the moment: {parked}"] if parked else []
+                raise Failure(f"not sent after {timeout:g} s; it stays queued", *why, f"see {accepted['status_url']}")
             time.sleep(0.1)
 
 

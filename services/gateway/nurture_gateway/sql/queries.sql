@@ -346,8 +346,8 @@ from (
         min(at) filter (where kind = 'opened') as opened, min(at) filter (where kind = 'clicked') as clicked,
         min(at) filter (where kind = 'bounced') as bounced,
         min(at) filter (where kind in ('failed', 'suppressed', 'complained')) as failed,
-        min(kind) filter (where kind in ('failed', 'suppressed', 'complained', 'bounced')) as reason
-    from unnest($1::uuid[], $2::text[], $3::timestamptz[]) as r(delivery_id, kind, at) group by delivery_id
+        min(coalesce(reason, kind)) filter (where kind in ('failed', 'suppressed', 'complained', 'bounced')) as reason
+    from unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::text[]) as r(delivery_id, kind, at, reason) group by delivery_id
 ) f where t.id = f.delivery_id
 
 -- ── what other rooms publish ────────────────────────────────────────────────────────────────────────────────────────
