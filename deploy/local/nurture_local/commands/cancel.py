@@ -35,7 +35,8 @@ def cancel(
         body = {"user_id": words[0], "sequence_type": words[1]}
     elif command is not None:
         body = {"command_id": str(command)}
-    console.print(f"cancelled: {_cancelled(data_dir, body)}")
+    ended = _cancelled(data_dir, body)
+    console.print(f"cancelled: {ended}" if ended else "cancelled: 0, there was nothing in motion")
     return 0
 
 
