@@ -23,6 +23,9 @@ def test_containers_have_no_rights_that_they_do_not_need(contained: ContainerSys
         assert host["CapDrop"] == ["ALL"] and not host["CapAdd"] and not host["Privileged"], name
         assert any(option.startswith("no-new-privileges") for option in host["SecurityOpt"]), name
         if name in ROOMS:
+            # Where email would find the relay's authority.
+            readable = ["/etc/nurture/relay/ca.crt"] if name == "email" else []
+            assert [mount["Destination"] for mount in told["Mounts"]] == readable, f"{name} has a place to write to"
             assert not any(mount["RW"] for mount in told["Mounts"]), f"{name} has a place to write to"
             # And so the kernel sees it: the first process is Python, as nobody in particular, with no capability.
             status = contained.containers[name].exec(["cat", "/proc/1/status"]).output.decode()

@@ -9,7 +9,6 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,8 @@ from pathlib import Path
 import pytest
 import trustme
 from nurture_local.ports import free_port
+
+from tests.journeys.system import eventually
 
 HOST = "localhost"
 DOMAIN = "x.test"
@@ -89,13 +90,13 @@ class Postfix:
         self._mail = folder / "mail"
 
     def kept(self, domain: str, enough: Callable[[list[bytes]], bool]) -> list[bytes]:
-        """The mails in that domain's mailboxes, once there are enough, or half a minute has gone by."""
-        deadline = time.monotonic() + 30
-        while not enough(mails := [file.read_bytes() for file in self._mail.glob(f"*@{domain}/new/*")]):
-            if time.monotonic() > deadline:
-                break
-            time.sleep(0.05)
-        return mails
+        """The mails in that domain's mailboxes, once there are enough."""
+
+        def mails() -> list[bytes] | None:
+            found = [file.read_bytes() for file in self._mail.glob(f"*@{domain}/new/*")]
+            return found if enough(found) else None
+
+        return eventually(mails, within=30, what=f"enough mail at {domain}")
 
 
 @contextmanager
@@ -148,12 +149,11 @@ def _settings(folder: Path, port: int, password: str) -> Path:
 
 
 def _listening(port: int, log: Path) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
+    def greeted() -> bool:
         try:
             with socket.create_connection(("127.0.0.1", port), 5) as talk:
-                if talk.recv(4) == b"220 ":
-                    return
+                return talk.recv(4) == b"220 "
         except OSError:
-            time.sleep(0.05)
-    raise AssertionError(f"Postfix does not answer: {log.read_text()[-2000:]}")
+            return False
+
+    eventually(greeted, within=30, what=f"Postfix's greeting ({log})")

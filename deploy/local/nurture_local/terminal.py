@@ -37,6 +37,14 @@ class Failure(Exception):
         self.problem = problem or {}
 
 
+def contents(file: Path) -> bytes:
+    """A file's bytes; `-` is standard input. Raises Failure."""
+    try:
+        return sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    except OSError as error:
+        raise Failure(f"cannot read {file}: {error.strerror}") from None
+
+
 def usage(text: str) -> NoReturn:
     raise Failure(text, code=USAGE)
 

@@ -33,16 +33,16 @@ def evidence(counts: Sequence[int], shares: Sequence[float]) -> float:
     return math.exp(min(log_evidence(counts, shares), math.log(MOST)))
 
 
-def is_clear(counts: Sequence[int], shares: Sequence[float]) -> bool:
-    """Whether a difference may be called."""
-    return log_evidence(counts, shares) >= math.log(CLEAR)
+def is_clear(counts: Sequence[int], shares: Sequence[float], tests: int = 1) -> bool:
+    """Whether a difference may be called; as one of so many tests it has to be so much clearer (Bonferroni)."""
+    return log_evidence(counts, shares) >= math.log(CLEAR * tests)
 
 
 def clearly_behind(counts: Sequence[int], shares: Sequence[float], best: int) -> list[int]:
     """The arms that are clearly worse than arm `best`, each told from it by the answers of these two alone.
 
     Which one is best was read off the same counts, so any pair of arms may come to be asked about: each has to be as clear as
-    one of so many tests (Bonferroni), and of tests in which some arms are equal at most 1 of 20 ever tells such two apart.
+    one of so many tests, and of tests in which some arms are equal at most 1 of 20 ever tells such two apart.
     """
     pairs = math.comb(len(counts), 2)
     return [arm for arm in range(len(counts)) if arm != best and _told_apart(counts, shares, best, arm, pairs)]
@@ -50,9 +50,7 @@ def clearly_behind(counts: Sequence[int], shares: Sequence[float], best: int) ->
 
 def _told_apart(counts: Sequence[int], shares: Sequence[float], one: int, other: int, tests: int) -> bool:
     both = shares[one] + shares[other]
-    return log_evidence([counts[one], counts[other]], [shares[one] / both, shares[other] / both]) >= math.log(
-        CLEAR * tests
-    )
+    return is_clear([counts[one], counts[other]], [shares[one] / both, shares[other] / both], tests)
 
 
 def fewest(shares: Sequence[float]) -> int:

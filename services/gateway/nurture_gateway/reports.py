@@ -8,7 +8,7 @@ one for somebody else: the id is known to those who have the mail. Words and add
 import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from email import message_from_bytes, message_from_string
+from email import message_from_bytes
 from email.message import Message
 from hashlib import sha256
 from uuid import UUID
@@ -86,9 +86,8 @@ def _names(report: Message, parts: list[Message], fields: list[Message]) -> Iter
     """Where a report may name the mail, the surest first."""
     for part in parts:
         if part.get_content_type() == "text/rfc822-headers":
-            text = part.get_payload(decode=True)
-            header = message_from_string(text.decode("utf-8", "replace")) if isinstance(text, bytes) else None
-            yield str(header["Message-ID"] or "") if header is not None else ""
+            header = part.get_payload(decode=True)
+            yield str(message_from_bytes(header)["Message-ID"] or "") if isinstance(header, bytes) else ""
         elif part.get_content_type() not in ("message/delivery-status", "message/feedback-report"):
             yield from (str(inner["Message-ID"] or "") for inner in _listed(part))
     for message, name in [

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from nurture_local.terminal import Failure, Where, console
+from nurture_local.terminal import Failure, Where, console, contents
 
 email = App(name="email", help="Try the email channel, and tell of what came back.")
 
@@ -49,14 +49,9 @@ def report(file: Annotated[Path, Parameter(allow_leading_hyphen=True)], /, *, da
     For a mail server to pipe returned mails to, where emails go over SMTP. What is no report is ignored; the same one twice is
     one event.
     """
-    import sys
-
     from nurture_local.gateway import Gateway
 
-    try:
-        mail = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
-    except OSError as error:
-        raise Failure(f"cannot read {file}: {error.strerror}") from None
+    mail = contents(file)
     with Gateway.at(data_dir) as gateway:
         told = gateway.post_text("/admin/api/email/reports", mail, "message/rfc822")
     what = f"{told['event']} {told['delivery_id']}" if told["status"] == "stored" else told["detail"]

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from nurture_local.terminal import FAILED, Failure, Where, console, errors, usage
+from nurture_local.terminal import FAILED, Failure, Where, console, contents, errors, usage
 
 events = App(name="events", help="Tell what people did elsewhere: it moves their scores.")
 PAGE = 1_000
@@ -65,12 +65,8 @@ def instant(text: str) -> str:
 
 def read(file: Path) -> list[tuple[str, dict[str, Any]]]:
     """Events of a file, each with where it stands in it. Raises Failure."""
-    import sys
-
     try:
-        text = (sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()).decode("utf-8-sig")
-    except OSError as error:
-        raise Failure(f"cannot read {file}: {error.strerror}") from None
+        text = contents(file).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise Failure(f"cannot read {file}: it is not UTF-8") from None
     found = _of_csv(file, text) if file.suffix.lower() == ".csv" else _of_lines(file, text)

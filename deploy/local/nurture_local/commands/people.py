@@ -6,7 +6,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from cyclopts.types import NonNegativeInt
 
-from nurture_local.terminal import FAILED, Failure, Where, console, errors, write
+from nurture_local.terminal import FAILED, Where, console, contents, errors, write
 
 people = App(name="people", help="Import people from CSV, or make up an audience to try things with.")
 _SHOWN = 20
@@ -19,14 +19,9 @@ def import_(file: Annotated[Path, Parameter(allow_leading_hyphen=True)], /, *, d
     People are found by id, external_id, then email. Bad lines are listed and left out; the exit code is then 1.
     The same file twice changes nothing.
     """
-    import sys
-
     from nurture_local.gateway import Gateway
 
-    try:
-        body = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
-    except OSError as error:
-        raise Failure(f"cannot read {file}: {error.strerror}") from None
+    body = contents(file)
     with Gateway.at(data_dir) as gateway:
         done = gateway.post_text("/admin/api/users/import", body, "text/csv")
     rejected = done["rejected"]

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from nurture_local.terminal import Failure, Where, console
+from nurture_local.terminal import Failure, Where, console, contents
 
 webhook = App(name="webhook", help="Try the email provider's webhook.")
 
@@ -48,12 +48,7 @@ def send(
 
 
 def _event(file: Path) -> bytes:
-    import sys
-
-    try:
-        body = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
-    except OSError as error:
-        raise Failure(f"cannot read {file}: {error.strerror}") from None
+    body = contents(file)
     try:
         event: Any = json.loads(body)
     except ValueError as error:

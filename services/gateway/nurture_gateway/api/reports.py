@@ -4,18 +4,17 @@ import asyncio
 from typing import Any, Literal
 from uuid import UUID
 
-import structlog
 from litestar import Request, post
 from msgspec import Struct
 
 from nurture_gateway.api.access import TheRoom
 from nurture_gateway.api.described import made, problems, raw_body
+from nurture_gateway.api.webhook import keep
 from nurture_gateway.problems import Problem
 from nurture_gateway.reports import NoReport, read
 
 LARGEST = 32 * 1024 * 1024
 """A report may hold the whole mail that it is about."""
-log = structlog.get_logger()
 _EXAMPLE = """\
 From: MAILER-DAEMON@mx.example.org
 To: hello@example.com
@@ -78,11 +77,5 @@ async def take_report(request: Request[Any, Any, Any], room: TheRoom) -> Taken:
         event = await asyncio.to_thread(read, body, room.clock.now())
     except NoReport as error:
         return Taken(status="ignored", detail=f"{error}.")
-    try:
-        await room.webhooks.put(event)
-    except Exception as error:
-        log.warning("report.not_stored", webhook_id=event.webhook_id, error=type(error).__name__)
-        raise Problem(
-            "unavailable", "The report could not be stored; send it again.", headers={"Retry-After": "5"}
-        ) from None
+    await keep(room, event)
     return Taken(status="stored", event=event.type.removeprefix("email."), delivery_id=event.delivery_id)

@@ -4,10 +4,12 @@ from typing import Any
 
 import structlog
 from litestar import Request, Response, post
+from nurture_contracts.events import WebhookReceived
 
 from nurture_gateway.api.access import TheRoom
 from nurture_gateway.api.described import made, problems, raw_body
 from nurture_gateway.problems import Problem
+from nurture_gateway.room import Room
 from nurture_gateway.webhooks import Forged, parse, verify
 
 log = structlog.get_logger()
@@ -47,11 +49,16 @@ async def take_webhook(request: Request[Any, Any, Any], room: TheRoom) -> Respon
     if event is None:
         log.warning("webhook.unreadable", webhook_id=webhook_id)
         return Response(b'{"status":"ignored"}', status_code=200, media_type="application/json")
+    await keep(room, event)
+    return Response(b'{"status":"stored"}', status_code=200, media_type="application/json")
+
+
+async def keep(room: Room, event: WebhookReceived) -> None:
+    """Returns when the event is committed. Raises Problem 503 when it is not: it has to be sent again."""
     try:
         await room.webhooks.put(event)
     except Exception as error:
-        log.warning("webhook.not_stored", webhook_id=webhook_id, error=type(error).__name__)
+        log.warning("webhook.not_stored", webhook_id=event.webhook_id, error=type(error).__name__)
         raise Problem(
             "unavailable", "The event could not be stored; send it again.", headers={"Retry-After": "5"}
         ) from None
-    return Response(b'{"status":"stored"}', status_code=200, media_type="application/json")

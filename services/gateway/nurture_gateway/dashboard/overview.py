@@ -7,13 +7,14 @@ from litestar import Request, Response, get
 from nurture_gateway import numbers
 from nurture_gateway.api import commands
 from nurture_gateway.api.access import TheRoom
+from nurture_gateway.api.dead_letters import Service
 from nurture_gateway.api.deliveries import Status
 from nurture_gateway.dashboard.live import Region
 from nurture_gateway.dashboard.shown import page
 from nurture_gateway.html import rendered
 from nurture_gateway.room import Room
 
-SERVICES = ("gateway", "controller", "email", "telegram", "scoring")
+SERVICES = get_args(Service)
 STATUSES = get_args(Status)
 
 
