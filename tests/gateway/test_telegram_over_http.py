@@ -166,6 +166,33 @@ def test_the_last_word_about_consent_stands(gateway: Gateway, controller: Contro
         until(lambda: shown(gateway, person) == ("granted", "ok", None))
 
 
+def test_a_change_of_mind_is_later_than_the_stop_that_it_takes_back(gateway: Gateway, controller: Controller) -> None:
+    person, chat_id = gateway.person(), new_chat()
+    chat(gateway, person, chat_id)
+    preferences = f"/admin/api/users/{person['id']}/preferences"
+    asks = "select consent, consent_at from public.contacts where user_id = $1 and channel = 'telegram'"
+
+    def published() -> Any:
+        return gateway.servers.sql(asks, person["id"])[0]
+
+    # The room that heard the /stop has a clock that is ahead.
+    ahead = int((datetime.now(UTC) - AT).total_seconds() / 60) + 5
+    words = [changed(person, "linked"), changed(person, "stopped", ahead)]
+    controller.say("nurture.evt.telegram.chats_changed", {"items": words})
+    with eventually() as until:
+        until(lambda: shown(gateway, person)[0] == "refused")
+    stopped = published()["consent_at"]
+    assert gateway.http.patch(preferences, json={"telegram": {"consent": "granted"}}).status_code == 200
+    granted = published()
+    assert granted["consent"] == "granted" and granted["consent_at"] > stopped > datetime.now(UTC)
+    # What takes nothing back is no later word: a /stop may be on its way here.
+    assert gateway.http.patch(preferences, json={"telegram": {"consent": "granted"}}).status_code == 200
+    assert published() == granted
+    controller.say("nurture.evt.telegram.chats_changed", {"items": [changed(person, "stopped", ahead + 5)]})
+    with eventually() as until:
+        until(lambda: shown(gateway, person)[0] == "refused")
+
+
 def test_a_blocked_chat_is_blocked_until_it_is_not(gateway: Gateway, controller: Controller) -> None:
     person, chat_id = gateway.person(), new_chat()
     gateway.http.patch(f"/admin/api/users/{person['id']}", json={"telegram_chat_id": chat_id})

@@ -270,7 +270,20 @@ def test_a_person_links_a_chat_from_an_email_and_is_written_to_there_next(system
         return any(c["channel"] == "telegram" and c["consent"] == "refused" for c in contacts)
 
     eventually(refused, within=30, what="the refusal")
-    assert system.answer({"user_id": person, "sequence_type": "commitment_follow_up"}).json()["channel"] == "email"
+    follow_up = {"user_id": person, "sequence_type": "commitment_follow_up"}
+    assert system.answer(follow_up).json()["channel"] == "email"
+
+    # Until the person wants it again, on the page that their messages lead to.
+    (page,) = set(re.findall(r"https?://[^\s\"<>/]+(/t/c/[A-Za-z0-9_-]+)", mail["html"]))
+    wanted = {"email_sequences": "on", "telegram_sequences": "on", "preferred_channel": "telegram"}
+    assert "Saved" in system.api.post(system.api.get(page).headers["location"], data=wanted).text
+    assert system.post("/admin/api/nurture/cancel", follow_up).status_code < 300
+    told = system.answer(follow_up).json()
+    assert told["channel"] == "telegram"
+    eventually(
+        lambda: [m for m in system.messages(channel="telegram", to=chat) if m["delivery_id"] == told["delivery_id"]],
+        what="a message after they wanted them again",
+    )
 
 
 @pytest.mark.long

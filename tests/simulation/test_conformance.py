@@ -1,6 +1,7 @@
 """The statements in memory against PostgreSQL: the same walk at random on both, whose answers and rows must be the same."""
 
 import random
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -140,9 +141,13 @@ def test_telegram_volleys_and_the_reaper(walk) -> None:
     tables = ("telegram.pages", "telegram.claims", "telegram.chat_pace", "telegram.chats", "telegram.refusals")
 
     async def scene(pair: Both, chance: random.Random) -> None:
-        planned = await Planned(pair, chance).make(6, 5)
+        planned = await Planned(pair, chance).make(6, 6)
         members, pages, ends = planned.deliveries["telegram"], [], set()
-        await pair.put("telegram.refusals", chat_id="1005")
+        people = {row["address"]: row["user_id"] for row in pair.tables.rows("gateway.contacts")}
+        for chat, person in (("1005", people["1005"]), ("1004", people["1003"]), ("-1002", None)):
+            await pair.put("telegram.refusals", chat_id=chat, at=NOW, user_id=person)
+        for chat in ("1004", "1005"):
+            await pair.change("gateway.contacts", (people[chat], "telegram"), consent_at=NOW + timedelta(days=1))
 
         def ended() -> dict[str, Any] | None:
             return some(pair, chance, "telegram.claims", lambda row: row["attempt"] > 0)

@@ -88,6 +88,77 @@ def test_after_stop_no_claim_sends_until_the_person_links_again(play) -> None:
     play(scene)
 
 
+async def ends(stand: Stand, room: Room, person: UUID, chat: str = "1000") -> tuple[str, str | None]:
+    """What becomes of one more message to this chat."""
+    delivery = await stand.delivery(person, chat)
+    await room.page([delivery])
+    await room.due()
+    await room.work()
+    return (await room.settled())[delivery]
+
+
+def test_what_a_person_agrees_to_after_a_stop_takes_it_back_until_the_next(play) -> None:
+    async def scene(stand: Stand) -> None:
+        room = await stand.room()
+        (ada,) = await people(stand, 1)
+        await room.inbox.take([message(1000, "/stop")])
+        assert await ends(stand, room, ada) == ("suppressed", "refused")
+        # The gateway hears of it, and the person ticks Telegram on their page, on a machine whose clock is ahead.
+        await agree(stand, ada, minutes=5)
+        assert await ends(stand, room, ada) == ("accepted", None)
+        # The next /stop holds at once, and is the later word for the gateway too.
+        await room.inbox.take([message(1000, "/stop")])
+        assert await ends(stand, room, ada) == ("suppressed", "refused")
+        pages = [page for page in await room.said() if isinstance(page, events.ChatsChanged)]
+        stopped = [item.at for page in pages for item in page.items if item.change == "stopped"]
+        granted = await stand.admin.fetchval("select consent_at from gateway.contacts where user_id = $1", ada)
+        assert stopped[0] < granted < stopped[1]
+        # A grant from before it, told late, changes nothing; nor does anything else that is done in the chat.
+        await agree(stand, ada, minutes=-5)
+        await room.inbox.take([member(1000, "kicked"), member(1000, "member")])
+        assert await ends(stand, room, ada) == ("suppressed", "refused")
+
+    play(scene)
+
+
+def test_a_stop_is_taken_back_by_nobody_else(play) -> None:
+    async def scene(stand: Stand) -> None:
+        room = await stand.room()
+        ada, bob = await people(stand, 2)
+        await room.inbox.take([message(1000, "/stop")])
+        await stand.admin.execute("delete from gateway.contacts where user_id = $1", ada)
+        await stand.admin.execute(
+            "update gateway.contacts set address = '1000', address_key = '1000' where user_id = $1", bob
+        )
+        await agree(stand, bob, minutes=5)
+        await room.inbox.take([member(1000, "kicked"), member(1000, "member")])
+        assert await ends(stand, room, bob) == ("suppressed", "refused"), "whose grant was for another chat"
+
+    play(scene)
+
+
+def test_a_stop_and_what_takes_it_back_move_with_a_chat(play) -> None:
+    async def scene(stand: Stand) -> None:
+        room = await stand.room()
+        (ada,) = await people(stand, 1)
+        await room.inbox.take([message(1000, "/stop")])
+        async with room.outbox.transaction() as tx:
+            await tx.execute("chat_move", "1000", "-500", ada)
+        assert await ends(stand, room, ada) == ("suppressed", "refused")
+        await agree(stand, ada, minutes=5)
+        assert await ends(stand, room, ada) == ("accepted", None)
+
+    play(scene)
+
+
+async def agree(stand: Stand, person: UUID, minutes: float) -> None:
+    """The person's word as the gateway keeps it."""
+    await stand.admin.execute(
+        "update gateway.contacts set consent = 'granted', consent_at = now() + make_interval(mins => $2) where user_id = $1",
+        person, minutes,
+    )  # fmt: skip
+
+
 def test_a_person_has_one_chat_and_a_chat_one_person(play) -> None:
     async def scene(stand: Stand) -> None:
         room = await stand.room()

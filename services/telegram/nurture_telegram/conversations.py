@@ -13,6 +13,7 @@ from nurture_telegram.attempts import provider_id
 from nurture_telegram.updates import Membership, Pressed, Reacted, Said, Started, Stopped, Update, Wrote
 
 TOKEN_LIFE = timedelta(days=30)
+_MOMENT = timedelta(microseconds=1)
 
 LINKED = "You are connected: messages for you will come to this chat. Send /stop at any time and they will not come any more."
 ALREADY = "This chat is connected already. Send /stop at any time to end the messages."
@@ -26,13 +27,18 @@ ChatState = Literal["ok", "blocked", "gone", "replaced"]
 
 
 class Chat(Struct, kw_only=True):
-    """A chat as it is known. `user_id` is None for a stranger's; `latest` is the delivery last known to have come to it."""
+    """A chat as it is known. `user_id` is None for a stranger's; `latest` is the delivery last known to have come to it.
+
+    `refused`: a /stop stands. `word_at`: when its person last said yes or no, wherever; `stopped_at`: now, among these updates.
+    """
 
     user_id: UUID | None = None
     state: ChatState = "ok"
     refused: bool = False
     latest: UUID | None = None
     linked: bool = False
+    word_at: datetime | None = None
+    stopped_at: datetime | None = None
 
 
 class Invitation(Struct, frozen=True, kw_only=True):
@@ -82,6 +88,7 @@ class Conversation:
     def __init__(self, facts: Facts, now: datetime, today: datetime) -> None:
         self._facts = facts
         self._now = now
+        self._last_word = now
         self._today = today
         self._used: dict[str, str] = {}
         self.effects = Effects()
@@ -90,7 +97,7 @@ class Conversation:
         """The effects of all of them; each update's events have the same ids whenever it is heard again."""
         for update in updates:
             # Order within a page has to survive on the bus, where only times are compared.
-            self._now += timedelta(microseconds=1)
+            self._now += _MOMENT
             if update.said is not None:
                 self._take(update.update_id, update.said)
         return self.effects
@@ -100,8 +107,9 @@ class Conversation:
             case Started():
                 self._start(update_id, said)
             case Stopped(chat_id):
-                self._touch(chat_id).refused = True
-                self._change(update_id, chat_id, "stopped")
+                chat = self._touch(chat_id)
+                chat.refused, chat.stopped_at = True, self._word(chat)
+                self._change(update_id, chat_id, "stopped", chat.stopped_at)
                 self._reply(chat_id, STOPPED)
             case Membership(chat_id, blocked):
                 self._membership(update_id, chat_id, blocked)
@@ -148,7 +156,8 @@ class Conversation:
             self._used[said.token] = said.chat_id
             chat = self._touch(said.chat_id)
             chat.user_id, chat.state, chat.refused, chat.linked = invitation.user_id, "ok", False, True
-            self._change(update_id, said.chat_id, "linked")
+            chat.stopped_at = None
+            self._change(update_id, said.chat_id, "linked", self._word(chat))
             self._reply(said.chat_id, LINKED)
 
     def _membership(self, update_id: int, chat_id: str, blocked: bool) -> None:
@@ -176,16 +185,25 @@ class Conversation:
         if chat_id not in self.effects.chats:
             known = self._facts.chats.get(chat_id) or Chat()
             self.effects.chats[chat_id] = Chat(
-                user_id=known.user_id, state=known.state, refused=known.refused, latest=known.latest
+                user_id=known.user_id,
+                state=known.state,
+                refused=known.refused,
+                latest=known.latest,
+                word_at=known.word_at,
             )
         return self.effects.chats[chat_id]
 
-    def _change(self, update_id: int, chat_id: str, change: Change) -> None:
+    def _word(self, chat: Chat) -> datetime:
+        """When a yes or no is said: after every one that is known, though another machine's clock may be ahead of ours."""
+        self._last_word = max(self._now, self._last_word + _MOMENT, (chat.word_at or self._now) + _MOMENT)
+        return self._last_word
+
+    def _change(self, update_id: int, chat_id: str, change: Change, at: datetime | None = None) -> None:
         chat = self._chat(chat_id)
         if chat.user_id is not None and chat.state != "replaced":
             event_id = self._event(update_id, change)
             self.effects.changes.append(
-                ChatChange(event_id=event_id, user_id=chat.user_id, change=change, at=self._now)
+                ChatChange(event_id=event_id, user_id=chat.user_id, change=change, at=at or self._now)
             )
 
     def _observe(self, update_id: int, kind: EventKind, delivery_id: UUID, link: str | None = None) -> None:

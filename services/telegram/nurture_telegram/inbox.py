@@ -111,8 +111,11 @@ class Inbox:
 
 async def _save(tx: Saying, effects: Effects, now: datetime) -> None:
     chats = effects.chats
-    if refused := [chat_id for chat_id, chat in chats.items() if chat.refused]:
-        await tx.execute("refusals_keep", refused)
+    if stopped := {chat_id: chat for chat_id, chat in chats.items() if chat.stopped_at is not None}:
+        words = list(stopped.values())
+        await tx.execute(
+            "refusals_keep", list(stopped), [chat.user_id for chat in words], [chat.stopped_at for chat in words]
+        )
     if linked := {chat_id: chat.user_id for chat_id, chat in chats.items() if chat.linked}:
         await tx.execute("refusals_drop", [chat_id for chat_id in linked if not chats[chat_id].refused])
         await tx.execute("chats_replace", list(linked.values()), list(linked))
@@ -128,7 +131,7 @@ async def _save(tx: Saying, effects: Effects, now: datetime) -> None:
 
 
 def _chat(row: Any) -> Chat:
-    names = ("user_id", "state", "refused", "latest")
+    names = ("user_id", "state", "refused", "latest", "word_at")
     return msgspec.convert({name: row[name] for name in names}, Chat)
 
 

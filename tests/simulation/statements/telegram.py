@@ -97,7 +97,10 @@ def _fell(s: _Session, message, chat, moved, now):
     contact = s.get("gateway.contacts", (message["user_id"], "telegram"))
     if not message["enrolment_active"]:
         return "suppressed/cancelled"
-    if any(s.get("refusals", id) for id in (message["address"], chat.get("moved_to"))):
+    if any(
+        refusal and not _taken_back(refusal, chat, message, contact)
+        for refusal in (s.get("refusals", id) for id in (message["address"], chat.get("moved_to")))
+    ):
         return "suppressed/refused"
     if contact is None:
         return "suppressed/no_contact"
@@ -113,6 +116,12 @@ def _fell(s: _Session, message, chat, moved, now):
     if message["expires_at"] < now:
         return "expired/too_late"
     return None
+
+
+def _taken_back(refusal, chat, message, contact):
+    """What the person agreed to after their /stop."""
+    said = contact and contact.get("consent_at")
+    return bool(said and said > refusal["at"] and (refusal["user_id"] or chat.get("user_id")) == message["user_id"])
 
 
 def _fall(s: _Session, row, fell):
@@ -205,7 +214,9 @@ def chats_mark(s: _Session, chats, users, states):
 
 def chat_move(s: _Session, chat, moved_to, user):
     if refused := s.get("refusals", chat):
-        s.insert("refusals", moved_to, {**refused, "chat_id": moved_to})
+        moved = {**refused, "chat_id": moved_to}
+        if not s.insert("refusals", moved_to, moved) and s.get("refusals", moved_to)["at"] < moved["at"]:
+            s.update("refusals", moved_to, at=moved["at"], user_id=moved["user_id"])
     new = {"chat_id": moved_to, "user_id": user, "state": "ok", "moved_to": None, "linked_at": None}
     s.insert("chats", moved_to, new)
     if not s.insert("chats", chat, {**new, "chat_id": chat, "state": "replaced", "moved_to": moved_to}):

@@ -210,14 +210,15 @@ where c.user_id = $1
 
 -- name: change_preferences
 -- $3 and $4: sequences and announcements, $5: the person's word; null leaves it. A channel without an address keeps them for
--- the day on which there is one.
+-- the day on which there is one. A word that changes consent is later than the one that it takes back, whichever clock gave
+-- that its time; one that changes nothing takes nothing back, neither a /stop that has not come here yet.
 insert into contacts as c
     (user_id, channel, state, reason, opt_in_sequences, opt_in_announcements, consent, consent_at, changed_at)
 values ($1, $2, 'blocked', 'no address', coalesce($3::boolean, true), coalesce($4::boolean, true), coalesce($5::text, 'granted'),
     case when $5 is not null then $6::timestamptz end, $6)
 on conflict (user_id, channel) do update set opt_in_sequences = coalesce($3, c.opt_in_sequences),
     opt_in_announcements = coalesce($4, c.opt_in_announcements), consent = coalesce($5, c.consent),
-    consent_at = case when $5 <> c.consent then $6 else c.consent_at end,
+    consent_at = case when $5 <> c.consent then greatest($6, c.consent_at + interval '1 microsecond') else c.consent_at end,
     reason = case when $5 = 'refused' then coalesce(c.reason, 'unsubscribed')
         when $5 = 'granted' and c.reason in ('unsubscribed', 'stopped') then null else c.reason end,
     changed_at = $6

@@ -83,7 +83,11 @@ checked as materialized (
         case
             when o.delivery_id is null then 'rejected/missing'
             when not o.enrolment_active then 'suppressed/cancelled'
-            when exists (select from refusals r where r.chat_id in (o.address, h.moved_to)) then 'suppressed/refused'
+            -- What the person agreed to after their /stop takes it back; until the gateway has heard of one, it stands.
+            when exists (
+                select from refusals r where r.chat_id in (o.address, h.moved_to)
+                    and (c.consent_at > r.at and coalesce(r.user_id, h.user_id) = o.user_id) is not true
+            ) then 'suppressed/refused'
             when c.user_id is null then 'suppressed/no_contact'
             when c.consent <> 'granted' then 'suppressed/refused'
             when c.state <> 'ok' then 'suppressed/' || c.state
@@ -187,7 +191,8 @@ on conflict (chat_id) do update set state = excluded.state, user_id = excluded.u
 -- name: chat_move
 -- The old id leads to the new one from now on; a refusal moves along.
 with refused as (
-    insert into refusals (chat_id) select $2 from refusals where chat_id = $1 on conflict do nothing
+    insert into refusals as r (chat_id, at, user_id) select $2, at, user_id from refusals where chat_id = $1
+    on conflict (chat_id) do update set at = excluded.at, user_id = excluded.user_id where r.at < excluded.at
 ), made as (
     insert into chats (chat_id, user_id) values ($2, $3) on conflict do nothing
 )
@@ -245,16 +250,22 @@ select hash, chat_id from used_tokens where hash = any($1::bytea[])
 select id from {publish}.people where id = any($1::uuid[])
 
 -- name: chats_known
--- Whose chats these are, by the later word of a link and an import; their state; the message that last came to them.
-select w.chat_id, coalesce(h.state, 'ok') as state,
-    case when h.linked_at >= c.changed_at then h.user_id else coalesce(c.user_id, h.user_id) end as user_id,
-    exists (select from refusals r where r.chat_id = w.chat_id) as refused,
+-- Whose chats these are, by the later word of a link and an import; their state; when they last said yes or no, here or
+-- elsewhere, and whether a /stop stands; the message that last came to them.
+select o.chat_id, o.state, o.user_id, greatest(c.consent_at, r.at) as word_at,
+    r.chat_id is not null and (c.consent_at > r.at and coalesce(r.user_id, o.chats_user) = o.user_id) is not true as refused,
     (select k.delivery_id from claims k
-     where k.chat_id = w.chat_id and k.outcome = 'accepted'
+     where k.chat_id = o.chat_id and k.outcome = 'accepted'
      order by k.claimed_at desc limit 1) as latest
-from unnest($1::text[]) as w(chat_id)
-left join chats h on h.chat_id = w.chat_id
-left join {publish}.contacts c on c.channel = 'telegram' and c.address = w.chat_id
+from (
+    select w.chat_id, coalesce(h.state, 'ok') as state, h.user_id as chats_user,
+        case when h.linked_at >= c.changed_at then h.user_id else coalesce(c.user_id, h.user_id) end as user_id
+    from unnest($1::text[]) as w(chat_id)
+    left join chats h on h.chat_id = w.chat_id
+    left join {publish}.contacts c on c.channel = 'telegram' and c.address = w.chat_id
+) o
+left join refusals r on r.chat_id = o.chat_id
+left join {publish}.contacts c on c.channel = 'telegram' and c.user_id = o.user_id
 
 -- name: messages_known
 -- Which deliveries these messages are.
@@ -274,8 +285,10 @@ on conflict (chat_id) do update set user_id = excluded.user_id, state = excluded
 update chats set state = 'replaced' where user_id = any($1::uuid[]) and chat_id <> all($2::text[]) and state <> 'replaced'
 
 -- name: refusals_keep
--- Said once is enough.
-insert into refusals (chat_id) select * from unnest($1::text[]) as r(chat_id) order by 1 on conflict do nothing
+-- The last one counts: a grant lies between it and the one before, perhaps.
+insert into refusals as r (chat_id, user_id, at) select * from unnest($1::text[], $2::uuid[], $3::timestamptz[]) as w(chat_id, user_id, at)
+order by 1
+on conflict (chat_id) do update set user_id = excluded.user_id, at = greatest(r.at, excluded.at)
 
 -- name: refusals_drop
 -- Linking again is a new word.
