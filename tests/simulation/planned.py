@@ -75,9 +75,7 @@ class Planned:
         what, pair, chance = self.chance.randrange(4), self.pair, self.chance
         contact = chance.choice([key for key in pair.tables.committed["gateway.contacts"] if key[1] == channel])
         if what == 0:
-            said = NOW + timedelta(days=chance.choice((-1, 1)))
-            consent = chance.choice(("granted", "granted", "refused"))
-            await pair.change("gateway.contacts", contact, consent=consent, consent_at=said)
+            await pair.change("gateway.contacts", contact, consent=chance.choice(("granted", "granted", "refused")))
         elif what == 1:
             await pair.change("gateway.contacts", contact, state=chance.choice(("ok", "ok", "ok", "bounced")))
         elif what == 2:

@@ -141,7 +141,7 @@ def test_telegram_volleys_and_the_reaper(walk) -> None:
     tables = ("telegram.pages", "telegram.claims", "telegram.chat_pace", "telegram.chats", "telegram.refusals")
 
     async def scene(pair: Both, chance: random.Random) -> None:
-        planned = await Planned(pair, chance).make(6, 6)
+        planned = await Planned(pair, chance).make(6, 10)
         members, pages, ends = planned.deliveries["telegram"], [], set()
         people = {row["address"]: row["user_id"] for row in pair.tables.rows("gateway.contacts")}
         for chat, person in (("1005", people["1005"]), ("1004", people["1003"]), ("-1002", None)):
@@ -152,7 +152,7 @@ def test_telegram_volleys_and_the_reaper(walk) -> None:
         def ended() -> dict[str, Any] | None:
             return some(pair, chance, "telegram.claims", lambda row: row["attempt"] > 0)
 
-        for _ in range(300):
+        for _ in range(400):
             match chance.randrange(10):
                 case 0 | 1:
                     if not pages or chance.random() < 0.9:
