@@ -230,6 +230,7 @@ def test_the_outbox_and_the_pace(walk) -> None:
                 case 7:
                     args = ("x", 0.5, chance.randint(1, 3), 1.1, 0.0)
                     await pair.run("email", "pace_reserve", *args)
+                    await pair.run("email", "pace_reserve_within", "x", 0.5, 1.1, chance.choice((0.0, 1.0, 9.0)))
                     await pair.run("email", chance.choice(("pace_follow", "pace_hold")), "x", chance.choice((0.2, 0.7)))
                     if chance.random() < 0.3:
                         await pair.run("email", "pace_park", "x", 30.0, "why", 0.5)

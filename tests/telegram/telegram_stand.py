@@ -30,7 +30,7 @@ from nurture_telegram.inbox import Inbox
 from nurture_telegram.poller import Poller
 from nurture_telegram.rendering import Renderer
 from nurture_telegram.sender import Sender
-from nurture_telegram.speaker import Speaker
+from nurture_telegram.speaker import SHARE, Speaker, share
 from nurture_telegram.store import Store
 from telegram_server import TOKEN, BotServer
 
@@ -78,7 +78,7 @@ class Room:
         self.api = BotApi(Secret(TOKEN), url, concurrency=8, total=options.get("call_seconds", 35.0))
         self.inbox = Inbox(database, self.outbox, TOKENS, Clock(), BOT_ID)
         self.pace = Pace(database, "telegram", rate)
-        self.speaker = Speaker(self.api, self.pace)
+        self.speaker = Speaker(self.api, self.pace, Pace(database, SHARE, share(rate)))
         self.told: list[Effects] = []
         self.heard = asyncio.Event()
         self.woken = 0

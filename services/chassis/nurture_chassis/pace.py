@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from nurture_chassis.database import Database
 
@@ -35,16 +36,23 @@ class Pace:
 
     async def slots(self, count: int = 1, *, after: float = 0.0) -> list[Slot]:
         """Take the next `count` slots, the first not before `after` real seconds from now."""
+        slots = await self._reserve(count, lambda: ("pace_reserve", count, 1 / KEPT_BACK, after))
+        assert slots is not None
+        return slots
+
+    async def _reserve(self, count: int, asks: Callable[[], tuple[Any, ...]]) -> list[Slot] | None:
         if not self._agreed:
             # The row outlives us and may hold another limit: ours counts until the provider states one.
             await self._database.execute("pace_follow", self._account, self._interval)
             self._agreed = True
         while True:
             asked = time.monotonic()
-            wait, step = await self._database.fetchrow(  # type: ignore[misc]
-                "pace_reserve", self._account, self._interval, count, 1 / KEPT_BACK, after
-            )
+            name, *args = asks()
+            row = await self._database.fetchrow(name, self._account, self._interval, *args)
             answered = time.monotonic()
+            if row is None:
+                return None
+            wait, step = row
             # The answer took that much longer than usual, which may all have been its way back: the slots are older by it.
             late = max(0.0, answered - asked - self._usual)
             if late <= SLOT_LIFE:
@@ -61,6 +69,13 @@ class Pace:
         (slot,) = await self.slots(after=after)
         return slot
 
+    async def slot_before(self, deadline: float) -> Slot | None:
+        """Take the next slot if it comes before `deadline` (monotonic). None: it comes later, and was not taken."""
+        slots = await self._reserve(
+            1, lambda: ("pace_reserve_within", 1 / KEPT_BACK, max(0.0, deadline - time.monotonic()))
+        )
+        return slots[0] if slots else None
+
     async def wait(self, slot: Slot, deadline: float) -> bool:
         """Wait for the slot, or for another where it has passed already. False: none comes before `deadline` (monotonic).
 
@@ -70,7 +85,10 @@ class Pace:
             await asyncio.sleep(max(0.0, slot.at - time.monotonic()))
             if not slot.passed:
                 return time.monotonic() <= deadline
-            slot = await self.slot()
+            other = await self.slot_before(deadline)
+            if other is None:
+                return False
+            slot = other
         return False
 
     async def follow(self, per_second: float) -> None:

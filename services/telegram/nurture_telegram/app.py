@@ -17,7 +17,7 @@ from nurture_telegram.inbox import Inbox
 from nurture_telegram.poller import LEASE_SECONDS, Poller
 from nurture_telegram.rendering import Renderer
 from nurture_telegram.sender import METER, Sender
-from nurture_telegram.speaker import Speaker
+from nurture_telegram.speaker import SHARE, Speaker, share
 from nurture_telegram.store import ACCOUNT, Store
 
 WEBHOOK_PATH = "/telegram/webhook"
@@ -59,7 +59,7 @@ def build() -> Service:
         wake = sender.wake = service.tick("telegram-sender", guard.before(sender.tick), every=1.0).wake
         service.on_stop.append(sender.finish)
         if config.telegram_updates != "off":
-            speaker = Speaker(api, pace)
+            speaker = Speaker(api, pace, Pace(service.database, SHARE, share(config.telegram_rate_limit)))
             tell = speaker.tell
             service.on_stop.append(speaker.finish)
         if config.telegram_updates == "poll":

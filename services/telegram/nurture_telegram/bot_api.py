@@ -14,6 +14,8 @@ CONNECT_SECONDS = 5.0
 TOTAL_SECONDS = 35.0
 """Telegram may think long and still deliver, so an answer is awaited longer than elsewhere."""
 POLL_SECONDS = 25
+BESIDE = 7
+"""Connections beside the volley's, which must never wait for one: a poll, who the bot is, and answers to people."""
 REPLY_LIMIT = 8_000_000
 USER_AGENT = "nurture-telegram/1"
 ALLOWED_UPDATES = ("message", "callback_query", "my_chat_member", "message_reaction")
@@ -33,8 +35,7 @@ class BotApi:
                 "Accept-Encoding": "identity",
             },
             timeout=httpx.Timeout(total, connect=CONNECT_SECONDS, pool=CONNECT_SECONDS),
-            # Beside the volley: a poll, and answers to people.
-            limits=httpx.Limits(max_connections=concurrency + 4, max_keepalive_connections=concurrency + 4),
+            limits=httpx.Limits(max_connections=concurrency + BESIDE, max_keepalive_connections=concurrency + BESIDE),
             follow_redirects=False,
             # A proxy is for the world outside; a provider on this machine is reached directly.
             trust_env=httpx.URL(url).host not in ("127.0.0.1", "localhost", "::1"),
@@ -56,11 +57,11 @@ class BotApi:
 
     async def say(self, chat_id: str, text: str) -> Answer:
         """Send a plain line of our own to a chat."""
-        return await self.call("sendMessage", {"chat_id": int(chat_id), "text": text})
+        return await self.call("sendMessage", {"chat_id": int(chat_id), "text": text}, total=10.0)
 
     async def answer_press(self, callback_id: str) -> Answer:
         """Stop the spinner on a pressed button."""
-        return await self.call("answerCallbackQuery", {"callback_query_id": callback_id})
+        return await self.call("answerCallbackQuery", {"callback_query_id": callback_id}, total=10.0)
 
     async def updates(self, offset: int | None, timeout: int = POLL_SECONDS) -> Answer:
         """Wait up to `timeout` seconds for updates from `offset` on; asking confirms every earlier one."""

@@ -86,6 +86,13 @@ def pace_reserve(s: _Session, account, interval, count, factor, after):
     return [{"wait": max(0.0, (until - s.moment).total_seconds() - step * count), "step": step}]
 
 
+def pace_reserve_within(s: _Session, account, interval, factor, within):
+    row = s.get("pace", account)
+    if row is not None and max(row["next_at"], row["parked_until"] or row["next_at"]) > _after(s.moment, within):
+        return []
+    return pace_reserve(s, account, interval, 1, factor, 0.0)
+
+
 def pace_follow(s: _Session, account, interval):
     row = s.get("pace", account)
     if row is None or abs(row["interval_seconds"] - interval) <= 1e-6:

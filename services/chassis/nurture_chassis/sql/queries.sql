@@ -82,6 +82,17 @@ set next_at = greatest(p.next_at, clock_timestamp() + make_interval(secs => $5),
 returning greatest(0, extract(epoch from next_at - make_interval(secs => interval_seconds * $4 * $3) - clock_timestamp()))::float8
     as wait, interval_seconds * $4 as step
 
+-- name: pace_reserve_within
+-- The next slot, if it comes within $4 seconds; a later one is left to others, as whoever asks would not wait for it.
+insert into pace as p (account, next_at, interval_seconds)
+values ($1, clock_timestamp() + make_interval(secs => $2::float8 * $3::float8), $2::float8)
+on conflict (account) do update
+set next_at = greatest(p.next_at, clock_timestamp(), coalesce(p.parked_until, clock_timestamp()))
+    + make_interval(secs => p.interval_seconds * $3)
+where greatest(p.next_at, coalesce(p.parked_until, p.next_at)) <= clock_timestamp() + make_interval(secs => $4::float8)
+returning greatest(0, extract(epoch from next_at - make_interval(secs => interval_seconds * $3) - clock_timestamp()))::float8
+    as wait, interval_seconds * $3 as step
+
 -- name: pace_follow
 -- The provider states its own limit; only a change writes.
 update pace set interval_seconds = $2 where account = $1 and abs(interval_seconds - $2) > 1e-6
