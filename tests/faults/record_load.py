@@ -11,6 +11,7 @@ from nurture_chassis.database import UNREACHABLE
 from nurture_chassis.queries import Queries
 from nurture_contracts.commands import StartSequences
 from nurture_contracts.ids import uuid7
+from nurture_contracts.life import COMMAND_LIFE
 
 WRITERS = 8
 
@@ -63,7 +64,9 @@ class RecordLoad:
             await connection.execute(
                 run["save_contacts"], [id], ["email"], [f"{id}@example.test"], [f"{id}@example.test"], now
             )
-            await connection.execute(run["add_command"], id, "trigger", "{}", "[]", None, None, "rest", None, None)
+            await connection.execute(
+                run["add_command"], id, "trigger", "{}", "[]", None, None, "rest", None, None, COMMAND_LIFE
+            )
             await connection.execute(run["outbox_add"], [id], [message.subject], [json.encode(message)], ["{}"])
 
     async def verdict(self, url: str) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 from gateway_stand import Controller, Gateway, Servers, eventually
+from nurture_contracts.life import COMMAND_LIFE
 from test_health_and_pages import problem
 
 TRIGGER = "/admin/api/nurture/trigger"
@@ -17,6 +18,20 @@ STARTED = {"enrolment_id": str(uuid4()), "sequence_type": "onboarding", "version
 
 def starts(_subject: str, command: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     return 201, STARTED | {"user_id": command["user_ids"][0], "scheduled_at": "2026-01-05T09:00:00Z"}
+
+
+def test_a_command_that_its_room_found_too_old_is_told_as_expired(gateway: Gateway, controller: Controller) -> None:
+    controller.answer = lambda _subject, _command: (
+        422,
+        {"code": "expired", "detail": "It waited.", "hint": "Ask again."},
+    )
+    person = gateway.person()
+    told = problem(gateway.post(TRIGGER, {"user_id": person["id"], "sequence_type": "onboarding"}), 422, "expired")
+    listed = gateway.http.get("/admin/api/commands").json()["items"]
+    (one,) = [item for item in listed if item["id"] == told["command_id"]]
+    assert (one["state"], one["outcome"], one["reason"]) == ("settled", "expired", "expired")
+    life = "select expires_at - created_at as life from gateway.commands where id = $1"
+    assert gateway.servers.sql(life, told["command_id"])[0]["life"] == COMMAND_LIFE
 
 
 def test_one_person_gets_the_real_answer(gateway: Gateway, controller: Controller) -> None:

@@ -14,6 +14,7 @@ import nurture_chassis.outbox
 import nurture_chassis.pace
 import nurture_chassis.triggers
 import nurture_contracts.ids
+import nurture_contracts.life
 import nurture_controller.advancing
 import nurture_controller.desks
 import nurture_controller.falling_back
@@ -29,7 +30,7 @@ EPOCH = datetime(2026, 3, 27, 6, 0, tzinfo=UTC)
 OWNER: ContextVar[set[asyncio.Task[Any]] | None] = ContextVar("OWNER", default=None)
 """The tasks of the process that is running; a task that it starts is one of them."""
 _ASKS_TIME = (
-    nurture_chassis.clock, nurture_chassis.outbox, nurture_chassis.pace, nurture_contracts.ids, nurture_controller.desks,
+    nurture_chassis.clock, nurture_chassis.outbox, nurture_chassis.pace, nurture_contracts.ids, nurture_contracts.life, nurture_controller.desks,
     nurture_email.sender, nurture_email.volleys, nurture_telegram.sender,
 )  # fmt: skip
 _LOGS = (

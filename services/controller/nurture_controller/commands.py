@@ -3,10 +3,12 @@
 from typing import Any
 from uuid import UUID
 
+import structlog
 from nurture_chassis.outbox import Outbox, Saying
 from nurture_contracts.base import Instant
 from nurture_contracts.commands import CancelEnrolments, PauseSequence, PublishSequence
 from nurture_contracts.events import CommandSettled
+from nurture_contracts.life import BEGUN_WITHIN, COMMAND_LIFE, made_ago
 
 from nurture_controller.library import Library
 
@@ -20,13 +22,33 @@ RESTORED_HINT = (
     'no other copy of it sends, resume with "confirm_restored": true (nurture resume --confirm-restored).'
 )
 
+EXPIRED = {
+    "code": "expired",
+    "detail": f"It waited longer than {COMMAND_LIFE.days} days for somebody to execute it, and was not executed.",
+    "hint": "Ask again, with a new Idempotency-Key, if it is still wanted.",
+}
+log = structlog.get_logger()
+
+
+def expired(command_id: UUID) -> bool:
+    """Whether a command is too old to be taken up. Ids of commands tell the real time, whatever business time is."""
+    age = made_ago(command_id)
+    return age is not None and age > BEGUN_WITHIN
+
 
 async def answered(tx: Saying, command_id: UUID, at: Instant) -> bool:
-    """True when this command was executed before; its answer is said again, in case it was lost."""
+    """True when nothing is to be done: the command was executed before, and its answer is said again in case it was lost; or
+    it comes so late that it is refused here."""
     await tx.fetchval("command_lock", command_id)
     before = await tx.fetchrow("command_result", command_id)
     if before is None:
-        return False
+        if not expired(command_id):
+            return False
+        # A job that was begun in time ends, and answers, where its pages are worked off.
+        if not await tx.execute("job_wait", command_id):
+            await settle(tx, command_id, at, 422, EXPIRED)
+            log.warning("command.expired", command_id=str(command_id))
+        return True
     tx.say(CommandSettled(command_id=command_id, at=at, status=before["status"], result=before["result"]))
     return True
 

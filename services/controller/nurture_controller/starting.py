@@ -15,7 +15,7 @@ from nurture_contracts.commands import StartSequences
 from nurture_contracts.ids import uuid7
 
 from nurture_controller import canary
-from nurture_controller.commands import answered, settle
+from nurture_controller.commands import answered, expired, settle
 from nurture_controller.config import Config
 from nurture_controller.desks import Desks
 from nurture_controller.library import Library
@@ -235,7 +235,8 @@ class Starter:
             follow(job["traceparent"])
             published = (await self._library.versions(tx, {job["sequence_id"]}))[job["sequence_id"]]
             cancelled = await tx.fetchval("start_cancelled", job["command_id"])
-            page = [] if cancelled else list(job["page"])
+            late = not cancelled and expired(job["command_id"])
+            page = [] if cancelled or late else list(job["page"])
             begun = await self.begin(
                 tx, job["command_id"], published, page, job["context"], job["override_channel"], self._clock.now()
             )
@@ -246,9 +247,12 @@ class Starter:
             named = [
                 {"user": user, "reason": r.code} for user, r in begun.refused.items() if r.code != "already_running"
             ]
+            if late:
+                why["expired"] += job["people"] - job["cursor"]
+                named = [{"user": user, "reason": "expired"} for user in job["page"]]
             refused = (job["refused"] + named)[:REFUSED_LISTED]
             started, running = job["started"] + len(begun.started), job["running"] + running
-            cursor = job["cursor"] + len(page)
+            cursor = job["people"] if late else job["cursor"] + len(page)
             done = cancelled or cursor >= job["people"]
             await tx.execute("job_advance", job["command_id"], cursor, started, running, dict(why), refused, done)
             if done:

@@ -9,6 +9,7 @@ import asyncpg
 import msgspec
 from litestar import Request, Response
 from nurture_chassis.outbox import Saying
+from nurture_contracts.life import COMMAND_LIFE
 
 from nurture_gateway.problems import Problem, field_errors
 from nurture_gateway.room import Room
@@ -61,7 +62,7 @@ async def reserve(tx: Saying, key: Key) -> Answer | UUID | None:
     """Take the key for this transaction. If it was taken before: the answer given then, or the command that answers.
 
     Raises Problem when the key came with another body."""
-    if await tx.fetchval("reserve_key", *key):
+    if await tx.fetchval("reserve_key", *key, COMMAND_LIFE):
         return None
     row = await tx.fetchrow("find_key", key.scope, key.key)
     if row is None:

@@ -8,6 +8,7 @@ from litestar import Request
 from nurture_chassis.outbox import Saying
 from nurture_chassis.trace import trace_id
 from nurture_chassis.triggers import note
+from nurture_contracts.life import COMMAND_LIFE
 
 Source = Literal["rest", "cli", "client", "dashboard", "canary"]
 TELLS: dict[str, Source] = {"nurture-cli/": "cli", "nurture-client/": "client"}
@@ -38,7 +39,8 @@ async def add(
 ) -> None:
     """Write a command down. With `status` it is settled already."""
     people = 1 if asked.get("single") else asked.get("people")
-    await tx.execute("add_command", command_id, kind, asked, early or [], status, result, source, people, trace_id())
+    given = (command_id, kind, asked, early or [], status, result, source, people, trace_id(), COMMAND_LIFE)
+    await tx.execute("add_command", *given)
     if status is not None and kind == "trigger":
         # Refused before anybody looked for the sequence.
         note(None, source, people, outcome(status, bool(asked.get("single")), result), trace_id=trace_id())

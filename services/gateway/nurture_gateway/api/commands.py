@@ -118,6 +118,8 @@ def _listed(row: Any) -> dict[str, Any]:
     single = item.pop("single")
     if item["kind"] == "message" or item["state"] == "expired":
         outcome = item["state"]
+    elif item["reason"] == "expired":
+        outcome = "expired"
     elif item["kind"] == "trigger":
         outcome = triggers.outcome(item["status"], bool(single), {"started": item["started"]})
     else:

@@ -93,7 +93,7 @@ select count(*) from users
 
 -- name: reserve_key
 -- The first with a key writes it; a second waits here until the first's transaction ends, then gets no row.
-insert into idempotency_keys as k (scope, key, body_hash) values ($1, $2, $3)
+insert into idempotency_keys as k (scope, key, body_hash, expires_at) values ($1, $2, $3, now() + $4::interval)
 on conflict (scope, key) do update set body_hash = excluded.body_hash, status = null, body = null, location = null,
     command_id = null, created_at = now(), expires_at = excluded.expires_at
 where k.expires_at < now()
@@ -113,9 +113,9 @@ update idempotency_keys set command_id = $3 where scope = $1 and key = $2
 
 -- name: add_command
 -- A command is a row before it is a message; one refused on the spot is born settled.
-insert into commands (id, kind, request, refused_early, state, status, result, settled_at, source, people, trace_id)
+insert into commands (id, kind, request, refused_early, state, status, result, settled_at, source, people, trace_id, expires_at)
 values ($1, $2, $3, $4, case when $5::int is null then 'accepted' else 'settled' end, $5, $6,
-    case when $5::int is not null then now() end, $7, $8, $9)
+    case when $5::int is not null then now() end, $7, $8, $9, now() + $10::interval)
 
 -- name: settle_command
 -- Guarded: the first settlement stands, a repeated one changes nothing. Returns what is told of a trigger; of a type that
