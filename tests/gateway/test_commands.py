@@ -27,9 +27,14 @@ def test_a_command_that_its_room_found_too_old_is_told_as_expired(gateway: Gatew
     )
     person = gateway.person()
     told = problem(gateway.post(TRIGGER, {"user_id": person["id"], "sequence_type": "onboarding"}), 422, "expired")
-    listed = gateway.http.get("/admin/api/commands").json()["items"]
-    (one,) = [item for item in listed if item["id"] == told["command_id"]]
-    assert (one["state"], one["outcome"], one["reason"]) == ("settled", "expired", "expired")
+
+    def listed() -> tuple[str, str, str | None]:
+        items = gateway.http.get("/admin/api/commands").json()["items"]
+        (one,) = [item for item in items if item["id"] == told["command_id"]]
+        return one["state"], one["outcome"], one["reason"]
+
+    with eventually() as until:
+        until(lambda: listed() == ("settled", "expired", "expired"))
     life = "select expires_at - created_at as life from gateway.commands where id = $1"
     assert gateway.servers.sql(life, told["command_id"])[0]["life"] == COMMAND_LIFE
 
