@@ -193,6 +193,13 @@ def test_overview_tells_each_service_and_what_failed(gateway: Gateway, browser: 
     )
     page = browser.page(HOME)
     assert "rejected by test" in page and f"{HOME}/deliveries/{delivery_id}" in page
+    newest = gateway.servers.delivery(person["id"], person["email"])
+    sql(
+        "update controller.deliveries set failed_at = now(), failure_reason = 'rejected_by_test' where id = $1", newest
+    )
+    page = browser.page(HOME)
+    assert page.count("rejected by test") == 1 and f"{HOME}/deliveries/{newest}" in page and "and 1 more" in page
+    assert f"{HOME}/deliveries/{delivery_id}" not in page, "one reason is one line, with its newest message"
 
 
 def test_people_are_added_found_and_changed(gateway: Gateway, browser: Browser) -> None:
@@ -343,6 +350,8 @@ def test_analytics_are_the_numbers_of_rest(gateway: Gateway, browser: Browser) -
     page = browser.page(f"{HOME}/analytics?days=7")
     assert told["totals"]["planned"] > 0 and f"<dt>planned</dt><dd>{told['totals']['planned']}</dd>" in page
     assert page.count("<circle") == 2 * 3 * 7 and 'role="img"' in page
+    for table in ("By sequence", "By channel", "By step"):
+        assert "Not sent" in page.split(f"<h2>{table}</h2>")[1].split("</table>")[0]
     assert browser.http.get(f"{HOME}/analytics?days=0").status_code == 400
 
 

@@ -85,7 +85,9 @@ def test_malformed_json_names_field_and_reason(gateway: Gateway) -> None:
         return problem(answer, 400, "malformed_request")["errors"]
 
     assert errors('{"first_name": 5}')[0]["field"] == "first_name"
-    assert "str" in errors('{"first_name": 5}')[0]["reason"]
+    assert errors('{"first_name": 5}')[0]["reason"] == "must be text, not a whole number"
+    channel = errors('{"first_name": "A", "preferred_channel": "fax"}')
+    assert channel == [{"field": "preferred_channel", "reason": "must be one of email, telegram"}]
     assert errors('{"first_name": "A", "nmae": 1}') == [{"field": "nmae", "reason": "is not a known field"}]
     assert errors("{}") == [{"field": "first_name", "reason": "is missing"}]
     assert errors('{"first_name": "A"')[0]["field"] == "body"

@@ -29,6 +29,9 @@ def test_the_names_that_a_path_knows_are_told(gateway: Gateway) -> None:
         ("deliveries?status=foo", "status: must be one of pending, sent, delivered, opened, clicked, "),
         ("commands?kind=foo", "kind: must be one of trigger, cancel, "),
         ("dead-letters?service=foo", "service: must be one of gateway, controller, email, telegram, scoring"),
+        ("deliveries?limit=many", "limit: must be a whole number"),
+        ("deliveries?limit=0", "limit: must be a whole number >= 1"),
+        ("deliveries?test=perhaps", "test: must be true or false"),
     ],
 )
 def test_a_value_that_there_is_not_is_refused_with_those_there_are(gateway: Gateway, asked: str, wanted: str) -> None:

@@ -189,6 +189,7 @@ def over_smtp(**more: str) -> dict[str, Any]:
         ("smtp relay", "ok", "mx.acme.io, starttls, without a login", healthy(settings=over_smtp())),
         ("smtp relay", "ok", "mx.acme.io:2587, starttls, as ada",
          healthy(settings=over_smtp(SMTP_PORT="2587", SMTP_USERNAME="ada", SMTP_PASSWORD="hush"))),
+        ("smtp relay", "ok", "starttls, trusting /etc/ours.pem, without", healthy(settings=over_smtp(SMTP_CA_FILE="/etc/ours.pem"))),
         ("smtp relay", "warn", "mx.acme.io, none", healthy(settings=over_smtp(SMTP_TLS="none"))),
         ("rate limit", "ok", "10 emails/s", healthy(settings=over_smtp())),
         ("rate limit", "ok", "14 emails/s", healthy(settings=over_smtp(SMTP_RATE_LIMIT="14"))),

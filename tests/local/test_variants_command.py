@@ -38,7 +38,7 @@ def test_a_step_is_told_in_a_sentence_and_its_counts(served: Served, capsys: pyt
     assert dict(seen[0].url.params) == {"sequence_type": "letter", "version": "3"}
     head, names, nobody, best, words, evidence = capsys.readouterr().out.strip().split("\n")
     assert head == "letter step 1 ask (versions 2, 3): differs"
-    assert names.split()[:3] == ["VARIANT", "SHARE", "PEOPLE"]
+    assert names.split()[:5] == ["VARIANT", "SHARE", "PEOPLE", "DELIVERED", "RESPONDED"]
     assert nobody.split() == ["a", "50%", "0", "0", "0", "–", "–", "0", "0"]
     assert best.split() == ["[b]", "50%", "10,050", "10,001", "814", "8.1%", "7.6%", "to", "8.6%", "1", "12"]
     assert (words, evidence) == (TOLD["steps"][0]["words"], "evidence 1,234; a difference is called from 20 on")

@@ -106,12 +106,14 @@ def _given(before: Mapping[str, str], environ: Mapping[str, str], secrets: Secre
     # What was written for the sandbox, or by default, is nobody's wish: a key that comes later replaces it.
     made = {SANDBOX, SANDBOX_SENDER, secrets.sandbox_api_key, secrets.sandbox_bot_token, secrets.webhook_secret}
     local = "http://127.0.0.1:"
-    of_sandbox = before.get("SMTP_HOST") == POSTBOX[0]
+    gone = ("SMTP_",) if before.get("SMTP_HOST") == POSTBOX[0] else ()
+    # Nor is what was written for the other provider, once somebody names one.
+    gone += {"resend": ("SMTP_",), "smtp": ("RESEND_",)}.get(environ.get("EMAIL_PROVIDER", ""), ())
     kept = {
         name: before[name]
         for name in GIVEN
         if before.get(name)
-        and not (of_sandbox and name.startswith("SMTP_"))
+        and not name.startswith(gone)
         and before[name] not in made
         and not before[name].startswith(local)
     }

@@ -10,6 +10,7 @@ from litestar.exceptions import HTTPException, ValidationException
 from litestar.handlers import BaseRouteHandler
 from nurture_chassis.database import UNREACHABLE
 
+from nurture_gateway import malformed
 from nurture_gateway.api import query
 from nurture_gateway.dashboard.access import SIGN_IN, SignInNeeded, door_for
 from nurture_gateway.html import HTML, for_people, html, unavailable
@@ -76,9 +77,11 @@ def _named(item: dict[str, Any], handler: BaseRouteHandler) -> tuple[str, str]:
         return _joined(key, match[1]), "is not a known field"
     if match := _MISSING.fullmatch(message):
         return _joined(key, match[1]), "is missing"
-    if item.get("source") == "query" and (values := query.choices(handler, key)):
-        return key, f"must be one of {', '.join(values)}"
-    return ("body" if key == "data" else key), message
+    if item.get("source") == "query":
+        return key, malformed.words(message, query.annotation(handler, key), asked=True)
+    body = handler.parsed_fn_signature.parameters.get("data")
+    inner = malformed.field(body.annotation, "" if key == "data" else key) if body else None
+    return ("body" if key == "data" else key), malformed.words(message, inner)
 
 
 def _joined(parent: str, field: str) -> str:

@@ -58,7 +58,9 @@ def _relay(facts: Facts) -> Finding:
     host, port, tls = (_setting(facts, "email", name) for name in ("SMTP_HOST", "SMTP_PORT", "SMTP_TLS"))
     user = _setting(facts, "email", "SMTP_USERNAME")
     place = host if port in (None, "0") else f"{host}:{port}"
-    found = f"{place}, {tls or 'starttls'}, {f'as {user}' if user else 'without a login'}"
+    authority = _setting(facts, "email", "SMTP_CA_FILE")
+    trusted = f", trusting {authority}" if authority and tls != "none" else ""
+    found = f"{place}, {tls or 'starttls'}{trusted}, {f'as {user}' if user else 'without a login'}"
     if tls == "none" and host not in _LOOPBACK:
         return warn(
             "smtp relay", found, "TLS", "mails cross the network readable: set SMTP_TLS=starttls or tls; restart"

@@ -18,7 +18,7 @@ def variants(
 ) -> int:
     """Compare the variants of each step of a sequence, with a bound on error that holds however often you look.
 
-    PEOPLE were sent the step; CONVERSIONS are those of them who clicked, pressed, replied or reached a goal, machines left out.
+    PEOPLE were sent the step; RESPONDED are those of them who clicked, pressed, replied or reached a goal, machines left out.
     """
     from nurture_local.gateway import Gateway
 
@@ -48,7 +48,7 @@ def _show(step: dict[str, Any]) -> None:
         "SHARE",
         "PEOPLE",
         "DELIVERED",
-        "CONVERSIONS",
+        "RESPONDED",
         "RATE",
         "95 % INTERVAL",
         "COMPLAINTS",

@@ -2,8 +2,7 @@
 with everything there is."""
 
 from functools import cache
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any
 
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
@@ -21,24 +20,15 @@ def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHand
         raise field_errors([(name, f"is not a known parameter; {takes}") for name in unknown])
 
 
-def choices(handler: BaseRouteHandler, name: str) -> tuple[str, ...]:
-    """The values among which a parameter chooses; none where it takes any text."""
-    return _parameters(handler).get(name, ())
+def annotation(handler: BaseRouteHandler, name: str) -> Any:
+    """What a parameter takes."""
+    return _parameters(handler).get(name)
 
 
 @cache
-def _parameters(handler: BaseRouteHandler) -> dict[str, tuple[str, ...]]:
+def _parameters(handler: BaseRouteHandler) -> dict[str, Any]:
     return {
-        field.kwarg_definition.name or name: tuple(_literals(field.annotation))
+        field.kwarg_definition.name or name: field.annotation
         for name, field in handler.parsed_fn_signature.parameters.items()
         if isinstance(field.kwarg_definition, QueryParameter)
     }
-
-
-def _literals(annotation: Any) -> list[str]:
-    origin = get_origin(annotation)
-    if origin is Literal:
-        return list(get_args(annotation))
-    if origin in (Union, UnionType):
-        return [value for one in get_args(annotation) for value in _literals(one)]
-    return []

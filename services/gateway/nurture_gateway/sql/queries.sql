@@ -660,11 +660,17 @@ from {publish}.service_presence where seen_at > now() - interval '1 day' order b
 select type, version, jsonb_array_length(definition -> 'steps') as steps from {publish}.sequences
 
 -- name: recent_failures
--- Among the newest 2,000 messages, so that a long quiet time costs nothing.
-select d.id, d.user_id, d.sequence_type, d.step, d.channel, d.status, d.failure_reason,
-    coalesce(d.failed_at, d.bounced_at, d.complained_at, d.suppressed_at, d.expired_at, d.unknown_at) as at
-from (select * from {publish}.delivery_facts order by created_at desc limit 2000) d
-where d.status in ('failed', 'bounced', 'complained', 'suppressed', 'unknown', 'expired')
+-- What went wrong for one reason is one line, with its newest message. Among the newest 2,000 messages, so that a long quiet
+-- time costs nothing.
+select (array_agg(f.id order by f.at desc nulls last, f.id))[1] as id, count(*) as messages, max(f.at) as at,
+    f.sequence_type, f.step, f.channel, f.status, f.failure_reason
+from (
+    select d.*,
+        coalesce(d.failed_at, d.bounced_at, d.complained_at, d.suppressed_at, d.expired_at, d.unknown_at) as at
+    from (select * from {publish}.delivery_facts order by created_at desc limit 2000) d
+    where d.status in ('failed', 'bounced', 'complained', 'suppressed', 'unknown', 'expired')
+) f
+group by f.sequence_type, f.step, f.channel, f.status, f.failure_reason
 order by at desc nulls last limit $1
 
 -- name: channel_troubles
