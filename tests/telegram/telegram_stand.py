@@ -133,7 +133,7 @@ class Room:
         await self.sql("update claims set next_at = now() where state = 'waiting'")
         await self.sql("update chat_pace set next_at = now() - interval '1 s'")
         await self.sql("update pace set next_at = now()")
-        self.sender._slots.clear()
+        self.sender._slots.let_go()
 
     async def leases_end(self) -> None:
         await self.sql("update claims set lease_until = now() - interval '1 s' where state = 'sending'")

@@ -215,7 +215,7 @@ def test_retry_after_is_obeyed_by_the_whole_bot_and_the_message_sent_once(play) 
             assert 25 < wait <= 31, wait
         assert len(stand.bot.requests("sendMessage")) == 1
         await room.due()
-        other.sender._slots.clear()
+        other.sender._slots.let_go()
         await room.work()
         assert await room.settled() == dict.fromkeys(ids, ACCEPTED)
         assert len(stand.bot.texts(1000)) == 1

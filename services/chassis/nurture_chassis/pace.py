@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from nurture_chassis.database import Database
@@ -108,3 +108,34 @@ class Pace:
 
     async def unpark(self) -> None:
         await self._database.execute("pace_unpark", self._account)
+
+
+class Paid:
+    """Slots that were taken before it was known what for: what was paid for is used, unless it has passed meanwhile."""
+
+    def __init__(self, pace: Pace) -> None:
+        self._pace = pace
+        self._slots: list[Slot] = []
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    async def wait(self, wanted: int) -> float:
+        """Have at least `wanted` of them; seconds until the first one."""
+        self._slots = [slot for slot in self._slots if not slot.passed]
+        if (lacking := wanted - len(self._slots)) > 0:
+            self._slots += await self._pace.slots(lacking)
+        return max(0.0, self._slots[0].at - time.monotonic())
+
+    def take(self, count: int) -> list[Slot]:
+        """The next ones, at most `count`."""
+        taken, self._slots = self._slots[:count], self._slots[count:]
+        return taken
+
+    def put_back(self, slots: Sequence[Slot]) -> None:
+        """Those that were taken and not needed."""
+        self._slots = [*slots, *self._slots]
+
+    def let_go(self) -> None:
+        """Of all: calls of now would not be taken."""
+        self._slots.clear()

@@ -1,8 +1,11 @@
 """What the senders of all channels share: how long a claim lasts, when its call may still begin, and writing down its end."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
+from uuid import UUID
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -83,6 +86,30 @@ class Meter:
 def latest_start(taken_at: float, lease: float, call_seconds: float) -> float:
     """Until when a call may begin under a claim taken at `taken_at`; it has to end well before the lease does."""
     return taken_at + min(CALL_WITHIN, lease - call_seconds - LEASE_MARGIN)
+
+
+class Unanswered:
+    """Claims that were asked for and of which no answer came: they may have been made. `give_back` undoes those of the ids
+    that there are."""
+
+    def __init__(self, give_back: Callable[[list[UUID]], Awaitable[None]], lease: float) -> None:
+        self._give_back = give_back
+        self._lease = lease
+        self._until: dict[UUID, float] = {}
+
+    @contextmanager
+    def asked(self, id: UUID, at: float) -> Iterator[None]:
+        """Around the statement that claims; `at` is when its lease begins at the earliest, by `time.monotonic`."""
+        self._until[id] = at + self._lease
+        yield
+        del self._until[id]
+
+    async def give_back(self) -> None:
+        """All of them. A statement may still be under way there, so each is given back until its lease would be over."""
+        if self._until:
+            await self._give_back(list(self._until))
+            now = time.monotonic()
+            self._until = {id: until for id, until in self._until.items() if until > now}
 
 
 async def insist(write: Callable[[], Awaitable[T]]) -> T:

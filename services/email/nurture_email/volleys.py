@@ -11,13 +11,12 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
 import structlog
 from nurture_chassis.clock import Clock
 from nurture_chassis.database import UNREACHABLE
-from nurture_chassis.pace import Pace, Slot
-from nurture_chassis.sending import LEASE_SECONDS, SHORT_WAIT, insist, latest_start
+from nurture_chassis.pace import Pace, Paid, Slot
+from nurture_chassis.sending import LEASE_SECONDS, SHORT_WAIT, Unanswered, insist, latest_start
 from nurture_chassis.trace import about, span
 from nurture_contracts.ids import uuid7
 
@@ -69,15 +68,15 @@ class Volleys:
         self._busy = 0
         self._ended: list[Ended] = []
         self._settling = asyncio.Lock()
-        self._slots: list[Slot] = []
-        self._unanswered: dict[UUID, float] = {}
+        self._slots = Paid(pace)
+        self._unanswered = Unanswered(store.give_back, lease)
         self._more = False
         self.wake: Callable[[], None] = lambda: None
 
     async def tick(self) -> bool | float:
         """Start one volley if there is work, a free place and a slot. True: there may be more."""
         await self._settle()
-        await self._give_back()
+        await self._unanswered.give_back()
         places = self._concurrency - self._busy
         if places < 1:
             # A volley that ends wakes the ticker.
@@ -91,47 +90,31 @@ class Volleys:
                 return False
         # One alone goes at once; where there was one, there may be as many as there are places.
         wanted = places if self._more else 1
-        wait = await self._wait_for_slots(wanted)
+        wait = await self._slots.wait(wanted)
         if wait > SHORT_WAIT:
             self._more = False
             return wait
         await asyncio.sleep(wait)
         return await self._volley(wanted)
 
-    async def _wait_for_slots(self, wanted: int) -> float:
-        # A slot that was paid for is used, unless it has passed meanwhile.
-        self._slots = [slot for slot in self._slots if not slot.passed]
-        if (lacking := wanted - len(self._slots)) > 0:
-            self._slots += await self._pace.slots(lacking)
-        return max(0.0, self._slots[0].at - time.monotonic())
-
     async def _volley(self, places: int) -> bool | float:
         taken_at, id = time.monotonic(), uuid7()
         # A call that ended meanwhile may have let go of them all; those taken out here it does not reach.
-        slots, self._slots = self._slots[:places], self._slots[places:]
+        slots = self._slots.take(places)
         if not slots:
             return True
-        self._unanswered[id] = taken_at + self._lease
-        volley = await self._store.claim_volley(id, len(slots), self._lease, self._clock.now(), self._settings)
-        del self._unanswered[id]
+        with self._unanswered.asked(id, taken_at):
+            volley = await self._store.claim_volley(id, len(slots), self._lease, self._clock.now(), self._settings)
         contended, self._more = not self._more, len(volley) >= len(slots)
         self._busy += len(volley)
         ready = self._ready(volley)
-        self._slots = slots[len(ready) :] + self._slots
+        self._slots.put_back(slots[len(ready) :])
         if not volley:
             return CONTENDED_WAIT if contended else True
         task = asyncio.create_task(self._fly(ready, slots[: len(ready)], taken_at), name="email-volley")
         self._flight.add(task)
         task.add_done_callback(self._landed)
         return True
-
-    async def _give_back(self) -> None:
-        """What was claimed although no answer came; the statement may still be under way there, so it is asked for until
-        its lease would be over."""
-        if self._unanswered:
-            await self._store.give_back(list(self._unanswered))
-            now = time.monotonic()
-            self._unanswered = {id: until for id, until in self._unanswered.items() if until > now}
 
     def _landed(self, task: asyncio.Task[None]) -> None:
         self._flight.discard(task)
@@ -194,7 +177,7 @@ class Volleys:
                 reply = await self._provider.send(str(ready.claim.id), list(ready.mails.values()))
             if reply.verdict.then == "park":
                 self._more = False
-                self._slots.clear()
+                self._slots.let_go()
             await self._calls.note(ready, reply)
             now = taken.now + timedelta(seconds=time.monotonic() - taken_at)
             following = decide(ready.claim, list(ready.mails), reply.verdict, now, self._limits)
@@ -224,7 +207,7 @@ class Volleys:
             await asyncio.gather(*left, return_exceptions=True)
         try:
             await insist(self._settle)
-            await self._give_back()
+            await self._unanswered.give_back()
         except UNREACHABLE:
             log.error("email.not_settled", deliveries=len(self._ended))
 

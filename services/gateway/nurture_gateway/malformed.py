@@ -38,7 +38,9 @@ def words(message: str, annotation: Any, *, asked: bool = False) -> str:
         return message
     kinds, bound, got = found.groups()
     wanted = " or ".join(_KINDS.get(kind, kind) for kind in kinds.split(" | ") if not (asked and kind == "null"))
-    return f"must be {wanted}{f' {bound}' if bound else ''}{f', not {_KINDS.get(got, got)}' if got and not asked else ''}"
+    return (
+        f"must be {wanted}{f' {bound}' if bound else ''}{f', not {_KINDS.get(got, got)}' if got and not asked else ''}"
+    )
 
 
 def literals(annotation: Any) -> list[str]:

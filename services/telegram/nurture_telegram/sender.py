@@ -10,13 +10,12 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
-from uuid import UUID
 
 import structlog
 from nurture_chassis.clock import Clock
 from nurture_chassis.database import UNREACHABLE
-from nurture_chassis.pace import Pace, Slot
-from nurture_chassis.sending import LEASE_SECONDS, SHORT_WAIT, Meter, insist, latest_start
+from nurture_chassis.pace import Pace, Paid, Slot
+from nurture_chassis.sending import LEASE_SECONDS, SHORT_WAIT, Meter, Unanswered, insist, latest_start
 from nurture_chassis.trace import about, span
 from nurture_contracts.ids import uuid7
 
@@ -68,9 +67,9 @@ class Sender:
         self._lease = lease
         self._call_seconds = call_seconds
         self._ended: list[Ended] = []
-        self._slots: list[Slot] = []
+        self._slots = Paid(pace)
         self._flight: asyncio.Task[None] | None = None
-        self._unanswered: dict[UUID, float] = {}
+        self._unanswered = Unanswered(store.give_back, lease)
         self._more = False
         self._parked = False
         self._unreachable = 0
@@ -81,7 +80,7 @@ class Sender:
         if self._flight is not None:
             # The volley wakes the ticker when it ends.
             return False
-        await self._give_back()
+        await self._unanswered.give_back()
         wanted = self._concurrency
         if not self._more:
             await self._settle()
@@ -92,7 +91,7 @@ class Sender:
             if not look.due:
                 return False
             wanted = look.due
-        wait = await self._wait_for_slots(wanted)
+        wait = await self._slots.wait(wanted)
         if wait > SHORT_WAIT:
             self._more = False
             await self._settle()
@@ -103,32 +102,16 @@ class Sender:
     async def _turn(self, wanted: int) -> bool:
         taken_at = time.monotonic()
         ended, id = list(self._ended), uuid7()
-        self._unanswered[id] = taken_at + self._lease
-        volley = await self._store.turn(id, ended, wanted, self._lease, self._clock.now())
-        del self._unanswered[id]
+        with self._unanswered.asked(id, taken_at):
+            volley = await self._store.turn(id, ended, wanted, self._lease, self._clock.now())
         self._settled(ended)
         self._more = len(volley.claims) + volley.fell >= wanted
         if not volley.claims:
             return self._more
-        slots, self._slots = self._slots[: len(volley.claims)], self._slots[len(volley.claims) :]
+        slots = self._slots.take(len(volley.claims))
         self._flight = asyncio.create_task(self._fly(volley, slots, taken_at), name="telegram-volley")
         self._flight.add_done_callback(self._landed)
         return False
-
-    async def _give_back(self) -> None:
-        """What was claimed although no answer came; the statement may still be under way there, so it is asked for until
-        its lease would be over."""
-        if self._unanswered:
-            await self._store.give_back(list(self._unanswered))
-            now = time.monotonic()
-            self._unanswered = {id: until for id, until in self._unanswered.items() if until > now}
-
-    async def _wait_for_slots(self, wanted: int) -> float:
-        # A slot that was paid for is used, unless it has passed meanwhile.
-        self._slots = [slot for slot in self._slots if not slot.passed]
-        if (lacking := wanted - len(self._slots)) > 0:
-            self._slots += await self._pace.slots(lacking)
-        return max(0.0, self._slots[0].at - time.monotonic())
 
     def _landed(self, task: asyncio.Task[None]) -> None:
         self._flight = None
@@ -216,7 +199,7 @@ class Sender:
             )
         elif verdict.kind == "not_sent" and verdict.then in (None, "wait"):
             self._unreachable += 1
-            self._slots.clear()
+            self._slots.let_go()
             await self._pace.hold(verdict.retry_after or min(HOLD_CAP, 0.25 * 2.0 ** min(self._unreachable, 10)))
         else:
             self._unreachable = 0
@@ -248,7 +231,7 @@ class Sender:
                 await asyncio.gather(self._flight, return_exceptions=True)
         try:
             await insist(self._settle)
-            await self._give_back()
+            await self._unanswered.give_back()
         except UNREACHABLE:
             log.error("telegram.not_settled", deliveries=len(self._ended))
 
