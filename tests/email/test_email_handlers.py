@@ -105,3 +105,92 @@ def test_what_belongs_to_a_test_mail_is_said_apart(play) -> None:
         assert await room.sql("select from suppressions") == []
 
     play(scene)
+
+
+async def asked(stand: Stand, address: str, purpose: str = "verification") -> tuple[UUID, UUID]:
+    """A person, and a mail that asked whether the mailbox is theirs."""
+    person, mail = uuid7(), uuid7()
+    await stand.admin.execute(
+        "insert into gateway.users (id, first_name, timezone, locale, preferred_time, created_at, updated_at)"
+        " values ($1, 'Ada', 'UTC', 'en', 'morning', now(), now())", person,
+    )  # fmt: skip
+    await stand.admin.execute(
+        "insert into gateway.contacts (user_id, channel, address, address_key, changed_at)"
+        " values ($1, 'email', $2, lower($2), now())", person, address,
+    )  # fmt: skip
+    await stand.admin.execute(
+        "insert into gateway.test_messages (id, address, user_name, template, requested_at, purpose, user_id)"
+        " values ($1, $2, 'Ada', 'nurture_sequence', now(), $3, $4)", mail, address, purpose, person,
+    )  # fmt: skip
+    return person, mail
+
+
+def test_a_mail_that_asked_for_an_address_tells_of_it_as_any_other_does(play) -> None:
+    async def scene(stand: Stand) -> None:
+        room = await stand.room()
+        (person, mail), (_, test) = await asked(stand, "Wrong@x.test"), await asked(stand, "bounced@x.test", "test")
+        await room.handlers.webhooks(
+            events.EmailWebhooksReceived(
+                items=[
+                    webhook("email.complained", mail, test=True),
+                    webhook("email.bounced", test, test=True, bounce_type="Permanent"),
+                ]
+            )
+        )
+        (closed,) = [message for message in await room.said() if isinstance(message, events.AddressesSuppressed)]
+        assert [(item.user_id, item.delivery_id, item.reason) for item in closed.items] == [
+            (person, mail, "complained")
+        ]
+        assert [row["address_key"] for row in await room.sql("select * from suppressions")] == ["wrong@x.test"]
+
+    play(scene)
+
+
+def test_nobody_is_asked_for_an_address_that_is_closed_or_was_refused_meanwhile(play) -> None:
+    async def scene(stand: Stand) -> None:
+        room = await stand.room()
+        (_, closed), (gone, refused), (_, wanted) = [await asked(stand, f"{name}@x.test") for name in "abc"]
+        await stand.admin.execute("insert into email.suppressions values ('a@x.test', 'bounced', now(), $1)", uuid7())
+        await stand.admin.execute("update gateway.contacts set consent = 'refused' where user_id = $1", gone)
+        await room.page([closed, refused, wanted], test=True)
+        await room.work()
+        assert [to for _, _, to in room.provider.calls] == [["c@x.test"]]
+        (told,) = [message for message in await room.said() if isinstance(message, events.TestEmailsProgressed)]
+        assert {item.delivery_id: (item.kind, item.reason) for item in told.items} == {
+            closed: ("failed", "bounced"), refused: ("failed", "refused"), wanted: ("sent", None),
+        }  # fmt: skip
+
+    play(scene)
+
+
+def test_what_an_operator_lifts_is_written_to_until_the_next_report(play) -> None:
+    async def scene(stand: Stand) -> None:
+        room = await stand.room()
+        ids = await stand.deliveries(4)
+        await stand.admin.execute("update controller.delivery_contents set address = 'p0@x.test'")
+        word = "insert into gateway.suppressions_by_hand values ('p0@x.test', $1, '', $2)"
+
+        async def said(day: int) -> None:
+            bounce = events.WebhookReceived(
+                webhook_id=str(uuid7()), type="email.bounced", at=AT.replace(day=day), delivery_id=ids[0],
+                bounce_type="Permanent",
+            )  # fmt: skip
+            await room.handlers.webhooks(events.EmailWebhooksReceived(items=[bounce]))
+
+        async def sent(id: UUID) -> tuple[str, str | None]:
+            await room.page([id])
+            await room.work()
+            return (await room.settled())[id]
+
+        await said(1)
+        assert await sent(ids[0]) == ("suppressed", "bounced")
+        await stand.admin.execute(word, "lifted", AT.replace(day=3))
+        await said(2)
+        assert (await sent(ids[1]))[0] == "accepted"
+        await said(4)
+        assert await sent(ids[2]) == ("suppressed", "bounced")
+        await stand.admin.execute("truncate gateway.suppressions_by_hand, email.suppressions")
+        await stand.admin.execute(word, "closed", AT)
+        assert await sent(ids[3]) == ("suppressed", "manual")
+
+    play(scene)

@@ -194,9 +194,7 @@ def test_overview_tells_each_service_and_what_failed(gateway: Gateway, browser: 
     page = browser.page(HOME)
     assert "rejected by test" in page and f"{HOME}/deliveries/{delivery_id}" in page
     newest = gateway.servers.delivery(person["id"], person["email"])
-    sql(
-        "update controller.deliveries set failed_at = now(), failure_reason = 'rejected_by_test' where id = $1", newest
-    )
+    sql("update controller.deliveries set failed_at = now(), failure_reason = 'rejected_by_test' where id = $1", newest)
     page = browser.page(HOME)
     assert page.count("rejected by test") == 1 and f"{HOME}/deliveries/{newest}" in page and "and 1 more" in page
     assert f"{HOME}/deliveries/{delivery_id}" not in page, "one reason is one line, with its newest message"

@@ -24,6 +24,7 @@ class Letter(msgspec.Struct, kw_only=True):
     text: Annotated[str, msgspec.Meta(max_length=3)] = ""
     id: UUID | None = None
     day: date | None = None
+    sure: Literal[True] | None = None
     rows: list[Annotated[int, msgspec.Meta(ge=1)]] = []
 
 
@@ -40,6 +41,7 @@ class Letter(msgspec.Struct, kw_only=True):
         ({"many": 0}, "many", "must be a whole number >= 1"),
         ({"part": "x"}, "part", "must be a number, not text"),
         ({"on": "x"}, "on", "must be true or false, not text"),
+        ({"sure": False}, "sure", "must be true"),
         ({"text": "long"}, "text", "must be text of length <= 3"),
         ({"text": 1}, "text", "must be text, not a whole number"),
         ({"id": "x"}, "id", "must be a UUID"),

@@ -31,7 +31,7 @@ def test_the_names_that_a_path_knows_are_told(gateway: Gateway) -> None:
         ("dead-letters?service=foo", "service: must be one of gateway, controller, email, telegram, scoring"),
         ("deliveries?limit=many", "limit: must be a whole number"),
         ("deliveries?limit=0", "limit: must be a whole number >= 1"),
-        ("deliveries?test=perhaps", "test: must be true or false"),
+        ("deliveries?possible_duplicate=perhaps", "possible_duplicate: must be true or false"),
     ],
 )
 def test_a_value_that_there_is_not_is_refused_with_those_there_are(gateway: Gateway, asked: str, wanted: str) -> None:

@@ -217,6 +217,9 @@ PATHS: dict[str, Callable[[Gateway, dict[str, str]], httpx.Response]] = {
     "email.queue.retry": lambda g, _: g.post("/admin/api/email/queue/retry"),
     "email.queue.clear-failed": lambda g, _: g.post("/admin/api/email/queue/clear-failed"),
     "email.reports": lambda g, _: g.http.post("/admin/api/email/reports", content=BOUNCE),
+    "email.suppressions.closed": lambda g, _: g.post("/admin/api/email/suppressions", {"address": "shape@example.com"}),
+    "email.suppressions": lambda g, _: g.http.get("/admin/api/email/suppressions?q=shape@example.com"),
+    "email.suppressions.lifted": lambda g, _: g.http.delete("/admin/api/email/suppressions/shape@example.com"),
     "email.test": lambda g, _: g.post(
         "/admin/api/email/test",
         {"email_address": "test@example.com", "user_name": "Test User", "template_type": "nurture_sequence"},

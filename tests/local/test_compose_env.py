@@ -105,7 +105,11 @@ def test_over_smtp_the_sandbox_is_the_relay_until_one_is_named() -> None:
 def test_who_names_the_other_provider_is_rid_of_the_one_before() -> None:
     sender = {"FROM_EMAIL": "Tea <hello@example.com>", "PUBLIC_URL": "https://tea.example.com"}
     smtp = {"EMAIL_PROVIDER": "smtp", "SMTP_HOST": "mx.example.com", "SMTP_USERNAME": "tea", "SMTP_PASSWORD": "leaves"}
-    resend = {"EMAIL_PROVIDER": "resend", "RESEND_API_KEY": "re_" + "a" * 24, "RESEND_WEBHOOK_SECRET": "whsec_" + "a" * 24}
+    resend = {
+        "EMAIL_PROVIDER": "resend",
+        "RESEND_API_KEY": "re_" + "a" * 24,
+        "RESEND_WEBHOOK_SECRET": "whsec_" + "a" * 24,
+    }
     relayed = compose_env.make({}, sender | smtp)
     back = compose_env.make(relayed, resend)
     assert (back["EMAIL_PROVIDER"], back["RESEND_API_KEY"]) == ("resend", resend["RESEND_API_KEY"])

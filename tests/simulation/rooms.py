@@ -116,7 +116,7 @@ def gateway(process: "Process") -> None:
         await process.database.execute("settle_command", event.command_id, event.status, event.result)
 
     async def suppressed(event: AddressesSuppressed) -> None:
-        columns = [(item.user_id, item.channel, item.delivery_id, item.reason, item.at) for item in event.items]
+        columns = [(item.channel, item.delivery_id, item.reason, item.at) for item in event.items]
         await process.database.execute("suppress_contacts", *(list(column) for column in zip(*columns, strict=True)))
 
     async def chats(event: ChatsChanged) -> None:

@@ -93,6 +93,9 @@ class Gateway:
     def post(self, path: str, body: Any = None) -> Any:
         return self._call("POST", path, json=body)
 
+    def delete(self, path: str, **params: Any) -> Any:
+        return self._call("DELETE", path, params=params)
+
     def post_text(self, path: str, text: str | bytes, kind: str) -> Any:
         return self._call("POST", path, content=text, headers={"Content-Type": kind})
 

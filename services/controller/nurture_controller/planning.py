@@ -270,7 +270,7 @@ def _first_reachable(
 CLOSED = {
     "bounced": "mail to it came back",
     "complained": "the person reported a message as unwanted",
-    "suppressed": "the provider sends nothing there",
+    "suppressed": "it is on the list of addresses that get no mail",
     "blocked": "the person blocked it, or it is gone",
 }
 """What an address's state means, in words."""

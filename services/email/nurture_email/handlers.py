@@ -35,7 +35,8 @@ class Handlers:
         seen = [(webhook.test, of_webhook(webhook)) for webhook in page.items]
         real = [observation for test, observation in seen if observation and not test]
         tests = [observation for test, observation in seen if observation and test]
-        reports = [found for observation in real if (found := report(observation))]
+        # Of tests too: who was asked whether a mailbox is theirs may have complained, or there is none.
+        reports = [found for _, observation in seen if observation and (found := report(observation))]
         async with self._outbox.transaction() as tx:
             await suppress(tx, reports)
             _say(tx, real, tests)

@@ -27,7 +27,6 @@ class Handlers:
         if items:
             await self._database.execute(
                 "suppress_contacts",
-                [item.user_id for item in items],
                 [item.channel for item in items],
                 [item.delivery_id for item in items],
                 [item.reason for item in items],

@@ -31,7 +31,7 @@ def words(message: str, annotation: Any, *, asked: bool = False) -> str:
     """A message of msgspec about a value of `annotation`, as a reason that somebody can act upon. `asked` is for values of a
     query, which are all text: that they are is nothing to tell."""
     if message.startswith("Invalid enum value") and (values := literals(annotation)):
-        return f"must be one of {', '.join(values)}"
+        return f"must be {'one of ' if len(values) > 1 else ''}{', '.join(values)}"
     if message in _INVALID:
         return f"must be {_INVALID[message]}"
     if (found := _EXPECTED.fullmatch(message)) is None:
@@ -46,7 +46,11 @@ def words(message: str, annotation: Any, *, asked: bool = False) -> str:
 def literals(annotation: Any) -> list[str]:
     """The values among which an annotation chooses; none where it takes any text."""
     kinds = [one for one in _alternatives(annotation) if get_origin(one) is Literal]
-    return [value for kind in kinds for value in get_args(kind)]
+    return [
+        value if isinstance(value, str) else msgspec.json.encode(value).decode()
+        for kind in kinds
+        for value in get_args(kind)
+    ]
 
 
 def field(annotation: Any, path: str) -> Any:

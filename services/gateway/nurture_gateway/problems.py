@@ -50,6 +50,11 @@ KINDS: dict[str, Kind] = {
     "no_address": Kind(409, "There is no address", "Give the person one with PATCH /admin/api/users/{ref}."),
     "already_verified": Kind(409, "Verified already", "There is nothing to do."),
     "address_unusable": Kind(409, "The address is closed", "Give the person another address."),
+    "address_complained": Kind(
+        409,
+        "The address complained",
+        "If they have asked to be written to again, repeat it with `although_complained=true`.",
+    ),
     "database_restored": Kind(
         409,
         "The database was copied or restored",

@@ -44,7 +44,7 @@ async def ask_to_verify(tx: Saying, tokens: Tokens, user_id: UUID, now: datetime
         raise Problem("too_many_requests", detail, headers={"Retry-After": str(wait)})
     mail_id, expires_at = uuid7(), now + LIFETIME
     await tx.execute(
-        "add_test_message", mail_id, row["address"], row["first_name"], "nurture_sequence", now, "verification"
+        "add_test_message", mail_id, row["address"], row["first_name"], "nurture_sequence", now, "verification", user_id
     )
     token = hashed(tokens.verify_token(mail_id))
     await tx.execute("add_verification", token, user_id, row["address_key"], now, expires_at)

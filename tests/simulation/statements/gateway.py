@@ -3,11 +3,12 @@
 from tests.simulation.tables import Session as _Session
 
 
-def suppress_contacts(s: _Session, users, channels, deliveries, reasons, ats):
-    for user, channel, reason, at in zip(users, channels, reasons, ats, strict=True):
+def suppress_contacts(s: _Session, channels, deliveries, reasons, ats):
+    for channel, delivery, reason, at in zip(channels, deliveries, reasons, ats, strict=True):
+        user = s.get("controller.deliveries", delivery)["user_id"]
         if s.get("contacts", (user, channel)):
             s.update("contacts", (user, channel), state=reason, changed_at=at)
-    return len(users)
+    return len(channels)
 
 
 def chats_state(s: _Session, users, at):

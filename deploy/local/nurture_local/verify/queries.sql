@@ -56,7 +56,8 @@ select id, members, created_at, next_at, test, state, attempt, refusals, lease_u
 from email.claims
 
 -- name: suppressions
-select address_key, reason, at, delivery_id from email.suppressions
+-- What was reported and stands: an operator may have lifted it.
+select address_key, reason, at, delivery_id from {publish}.email_suppressions where delivery_id is not null
 
 -- name: telegram_pages
 select id, members, received_at from telegram.pages

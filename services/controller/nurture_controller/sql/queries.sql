@@ -307,7 +307,9 @@ join enrolments e on e.id = d.enrolment_id
 left join {publish}.failed_deliveries f on f.id = d.id
 left join fallbacks b on b.delivery_id = d.id
 left join {publish}.contacts a on a.user_id = d.user_id and a.channel = d.channel
-left join {publish}.email_suppressions s on d.channel = 'email' and s.address_key = lower(a.address)
+left join lateral (
+    select e.reason from {publish}.email_suppressions e where d.channel = 'email' and e.address_key = lower(a.address) limit 1
+) s on true
 left join lateral (
     select n.id from deliveries n
     where n.enrolment_id = d.enrolment_id and n.step = d.step and n.channel = d.channel and n.round > d.round

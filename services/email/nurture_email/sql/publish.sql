@@ -11,6 +11,16 @@ left join lateral (
 ) p on true;
 grant select on {publish}.email_channel to nurture_gateway;
 
--- Addresses that a provider reported as dead or unwilling, in lower case.
-create or replace view {publish}.email_suppressions as select address_key, reason, at from email.suppressions;
-grant select on {publish}.email_suppressions to nurture_gateway, nurture_controller;
+-- Addresses that get no mail, in lower case: what a provider reported, unless an operator has lifted it since, and what an
+-- operator closed (`manual`).
+create or replace view {publish}.email_suppressions as
+select s.address_key, s.reason, s.at, s.delivery_id, '' as note
+from email.suppressions s
+where not exists (
+    select from gateway.suppressions_by_hand h
+    where h.address_key = s.address_key and h.verdict = 'lifted' and h.at >= s.at)
+union all
+select h.address_key, 'manual', h.at, null, h.note
+from gateway.suppressions_by_hand h
+where h.verdict = 'closed' and not exists (select from email.suppressions s where s.address_key = h.address_key);
+grant select on {publish}.email_suppressions to nurture_gateway, nurture_controller, nurture_email;

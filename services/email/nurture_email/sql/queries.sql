@@ -115,7 +115,10 @@ checked as (
     select s.id, s.place, s.test, s.arrived, o.address, o.template, o.subject, o.body, o.params, o.traceparent,
         t.address as test_address, t.user_name as test_user_name, t.template as test_template, t.purpose as test_purpose,
         case
-            when s.test then case when t.id is null then 'rejected/missing' end
+            when s.test and t.id is null then 'rejected/missing'
+            when t.purpose = 'verification' and u.reason is not null then 'suppressed/' || u.reason
+            when t.purpose = 'verification' and c.consent <> 'granted' then 'suppressed/refused'
+            when s.test then null
             when o.delivery_id is null then 'rejected/missing'
             when not o.enrolment_active then 'suppressed/cancelled'
             when u.reason is not null then 'suppressed/' || u.reason
@@ -126,9 +129,11 @@ checked as (
         end as fell
     from source s
     left join {publish}.outbound_messages o on o.delivery_id = s.id and not s.test
-    left join {publish}.contacts c on c.user_id = o.user_id and c.channel = 'email'
-    left join suppressions u on u.address_key = lower(o.address)
     left join {publish}.test_messages t on t.id = s.id and s.test
+    left join {publish}.contacts c on c.user_id = coalesce(o.user_id, t.user_id) and c.channel = 'email'
+    left join lateral (
+        select e.reason from {publish}.email_suppressions e where e.address_key = lower(coalesce(o.address, t.address)) limit 1
+    ) u on true
 )
 
 -- name: claim_request
@@ -318,18 +323,26 @@ update claims set lease_until = null, next_at = now() + make_interval(secs => $3
 where id = $1 and fence = $2 and state = 'open' returning id
 
 -- name: suppress
--- Addresses by delivery, in one statement; the first report stays. Returns whose they are.
+-- Addresses by delivery, in one statement; the first report since the address was lifted stays. A mail that asked whether a
+-- mailbox is somebody's counts as a delivery does. Returns whose they are.
 with reported as (
     select * from unnest($1::uuid[], $2::text[], $3::timestamptz[]) as r(delivery_id, reason, at)
 ), found as (
-    select r.delivery_id, r.reason, r.at, o.user_id, lower(o.address) as address_key
-    from reported r join {publish}.outbound_messages o on o.delivery_id = r.delivery_id
+    select r.delivery_id, r.reason, r.at, m.user_id, lower(m.address) as address_key
+    from reported r cross join lateral (
+        select o.user_id, o.address from {publish}.outbound_messages o where o.delivery_id = r.delivery_id
+        union all
+        select t.user_id, t.address from {publish}.test_messages t where t.id = r.delivery_id and t.purpose = 'verification'
+    ) m
 ), kept as (
     insert into suppressions (address_key, reason, at, delivery_id)
     select distinct on (address_key) address_key, reason, at, delivery_id from found order by address_key, at
-    on conflict do nothing
+    on conflict (address_key) do update set reason = excluded.reason, at = excluded.at, delivery_id = excluded.delivery_id
+    where exists (
+        select from {publish}.suppressions_by_hand h
+        where h.address_key = excluded.address_key and h.verdict = 'lifted' and h.at >= suppressions.at)
 )
-select delivery_id, user_id, reason, at from found
+select delivery_id, user_id, reason, at from found where user_id is not null
 
 -- name: prune
 -- Inbox rows outlive every stream; after 35 days nothing can bring their pages back.

@@ -92,7 +92,7 @@ async def order(request: Request[Any, Any, Any], room: Room, data: TestEmail) ->
         test_id = uuid7()
         now = room.clock.now()
         await tx.execute(
-            "add_test_message", test_id, clean["email"], clean["first_name"], data.template_type, now, "test"
+            "add_test_message", test_id, clean["email"], clean["first_name"], data.template_type, now, "test", None
         )
         tx.say(SendEmails(page_id=uuid7(), items=[test_id], test=True))
         url = f"/admin/api/email/test/{test_id}"

@@ -8,6 +8,7 @@ import msgspec
 from litestar import Request, Response
 
 from nurture_gateway.dashboard.shown import Refused
+from nurture_gateway.malformed import field, words
 from nurture_gateway.problems import Problem, field_errors
 from nurture_gateway.shell import request_id
 
@@ -33,7 +34,8 @@ def read(kind: type[T], values: dict[str, Any]) -> T:
         return msgspec.convert(values, kind, strict=False)
     except msgspec.ValidationError as error:
         found = _PLACE.fullmatch(str(error))
-        raise field_errors([(found[2], found[1]) if found else ("body", str(error))]) from None
+        path, message = (found[2], found[1]) if found else ("", str(error))
+        raise field_errors([(path or "body", words(message, field(kind, path)))]) from None
 
 
 def json_object(values: dict[str, str], name: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from nurture_gateway.dashboard import (
     signing_in,
     simulation,
     streams,
+    suppressions,
     users,
 )
 from nurture_gateway.dashboard.access import Doorkeeper
@@ -35,6 +36,7 @@ def routes(door: Doorkeeper) -> list[Any]:
             sequences.show_sequences, sequences.trigger, sequences.cancel, sequences.pause, sequences.resume,
             simulation.ask, simulation.show_simulation, streams.sequences_stream,
             email.show_email, email.send_test, email.process, email.clear_failed, email.retry, streams.email_stream,
+            suppressions.show_suppressions, suppressions.close_address, suppressions.lift_suppression,
             users.show_users, users.add_user, users.import_file, users.show_user, users.set_preferences, users.verify_address,
             users.link_chat, deliveries.show_delivery, deliveries.resend, analytics.show_analytics,
         ],

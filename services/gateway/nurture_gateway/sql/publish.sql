@@ -52,7 +52,12 @@ language sql stable parallel safe security definer set search_path = pg_catalog,
 $$;
 
 create or replace view {publish}.test_messages as
-select id, address, user_name, template, requested_at, purpose from gateway.test_messages;
+select id, address, user_name, template, requested_at, purpose, user_id from gateway.test_messages;
+
+-- What operators said of addresses, for the room that keeps what providers reported.
+create or replace view {publish}.suppressions_by_hand as
+select address_key, verdict, note, at from gateway.suppressions_by_hand;
+grant select on {publish}.suppressions_by_hand to nurture_email;
 
 grant select on {publish}.canaries to nurture_controller;
 grant select on {publish}.people, {publish}.contacts

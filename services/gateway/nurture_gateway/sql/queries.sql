@@ -34,12 +34,17 @@ on conflict (id) do update set external_id = excluded.external_id, first_name = 
     updated_at = excluded.updated_at
 
 -- name: save_contacts
--- A new address starts reachable, the same one in another spelling does not; a removed one keeps its row, because
--- consent belongs to the person, not the address.
+-- A new address starts reachable unless it is suppressed, the same one in another spelling stays what it was; a removed one
+-- keeps its row, because consent belongs to the person, not the address.
 insert into contacts as c (user_id, channel, address, address_key, state, reason, changed_at)
-select r.user_id, r.channel, r.address, r.address_key, case when r.address is null then 'blocked' else 'ok' end,
-    case when r.address is null then 'address removed' end, $5
+select r.user_id, r.channel, r.address, r.address_key, case when r.address is null then 'blocked' else coalesce(s.state, 'ok') end,
+    case when r.address is null then 'address removed' else s.why end, $5
 from unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) as r(user_id, channel, address, address_key)
+left join lateral (
+    select case e.reason when 'manual' then 'suppressed' else e.reason end as state,
+        case e.reason when 'manual' then 'closed by hand' else 'reported by the provider' end as why
+    from {publish}.email_suppressions e where r.channel = 'email' and e.address_key = r.address_key limit 1
+) s on true
 order by r.user_id, r.channel
 on conflict (user_id, channel) do update set address = excluded.address, address_key = excluded.address_key,
     state = case when c.address_key = excluded.address_key then c.state else excluded.state end,
@@ -189,10 +194,13 @@ with kept as (insert into inbound_pages (id, kind, items) values ($1, $2, $3))
 select distinct traceparent from {publish}.delivery_traces where delivery_id = any($4::uuid[]) and traceparent is not null
 
 -- name: refuse_email
--- The person behind a delivery takes back consent; committed before the reader gets the answer.
+-- The person behind a mail takes back consent; committed before the reader gets the answer.
 insert into contacts as c (user_id, channel, state, reason, consent, consent_at, changed_at)
 select u.id, 'email', 'blocked', 'no address', 'refused', $2, $2
-from {publish}.outbound_messages m join users u on u.id = m.user_id where m.delivery_id = $1
+from (
+    select user_id from {publish}.outbound_messages where delivery_id = $1
+    union all select user_id from test_messages where id = $1 and purpose = 'verification'
+) m join users u on u.id = m.user_id
 on conflict (user_id, channel) do update set consent = 'refused',
     consent_at = case when c.consent = 'refused' then c.consent_at else $2 end,
     reason = coalesce(c.reason, 'unsubscribed'), changed_at = case when c.consent = 'refused' then c.changed_at else $2 end
@@ -248,21 +256,27 @@ update verifications set verified_at = $2 where token_hash = $1 and verified_at 
 -- Whose page a link opens: of whoever got the message.
 select user_id from {publish}.outbound_messages where delivery_id = $1
 
--- name: delivery_known
--- A token is right and its delivery ours.
-select true from {publish}.outbound_messages where delivery_id = $1
+-- name: mail_known
+-- What a mail of ours was; null for none.
+select coalesce((select purpose from test_messages where id = $1),
+    (select 'delivery' from {publish}.outbound_messages where delivery_id = $1))
 
 -- name: suppress_contacts
--- A report binds the address that it is about, so a person's newer address stays reachable. The worst report stands,
--- whatever the order they came in.
+-- A report binds the address that it is about, whoever has it now, so a person's newer address stays reachable. The worst
+-- report stands, whatever the order they came in; one that is older than an operator's lift says nothing.
 update contacts c set state = s.reason, reason = 'reported by the provider', changed_at = s.at
 from (
-    select distinct on (r.user_id, r.channel, lower(m.address)) r.user_id, r.channel, lower(m.address) as address_key, r.reason, r.at
-    from unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::timestamptz[]) as r(user_id, channel, delivery_id, reason, at)
-    join {publish}.outbound_messages m on m.delivery_id = r.delivery_id and m.user_id = r.user_id
-    order by r.user_id, r.channel, lower(m.address), array_position(array['bounced', 'suppressed', 'complained'], r.reason) desc
+    select distinct on (r.channel, lower(m.address)) r.channel, lower(m.address) as address_key, r.reason, r.at
+    from unnest($1::text[], $2::uuid[], $3::text[], $4::timestamptz[]) as r(channel, delivery_id, reason, at)
+    cross join lateral (
+        select o.address from {publish}.outbound_messages o where o.delivery_id = r.delivery_id
+        union all select t.address from test_messages t where t.id = r.delivery_id
+    ) m
+    order by r.channel, lower(m.address), array_position(array['bounced', 'suppressed', 'complained'], r.reason) desc
 ) s
-where c.user_id = s.user_id and c.channel = s.channel and c.address_key = s.address_key
+where c.channel = s.channel and c.address_key = s.address_key
+    and not exists (
+        select from suppressions_by_hand h where h.address_key = s.address_key and h.verdict = 'lifted' and h.at >= s.at)
     and coalesce(array_position(array['ok', 'blocked', 'bounced', 'suppressed', 'complained'], c.state), 0)
         < array_position(array['ok', 'blocked', 'bounced', 'suppressed', 'complained'], s.reason)
 
@@ -328,7 +342,7 @@ where c.user_id = any($1::uuid[]) and c.channel = 'telegram' and t.user_id = c.u
 
 -- name: add_test_message
 -- A test mail needs no person.
-insert into test_messages (id, address, user_name, template, requested_at, purpose) values ($1, $2, $3, $4, $5, $6)
+insert into test_messages (id, address, user_name, template, requested_at, purpose, user_id) values ($1, $2, $3, $4, $5, $6, $7)
 
 -- name: show_test_message
 -- Its facts so far.
@@ -528,8 +542,40 @@ left join {publish}.telegram_channel t on q.channel = 'telegram'
 order by q.channel
 
 -- name: count_suppressions
--- Addresses that providers closed.
+-- Addresses that get no mail.
 select reason, count(*) as addresses from {publish}.email_suppressions group by reason order by 2 desc, 1
+
+-- name: list_suppressions
+-- Newest first, by keyset; a place is named by a hash, since an address is no uuid. $4: how the address begins, $5: the reason.
+select s.address_key as address, s.reason, s.at, s.delivery_id, s.note, c.user_id, md5(s.address_key)::uuid as place
+from {publish}.email_suppressions s left join contacts c on c.channel = 'email' and c.address_key = s.address_key
+where (s.at, md5(s.address_key)::uuid) < ($1, $2) and ($4::text is null or starts_with(s.address_key, lower($4)))
+    and ($5::text is null or s.reason = $5)
+order by s.at desc, place desc limit $3
+
+-- name: show_suppression
+-- One address, in lower case.
+select s.address_key as address, s.reason, s.at, s.delivery_id, s.note, c.user_id
+from {publish}.email_suppressions s left join contacts c on c.channel = 'email' and c.address_key = s.address_key
+where s.address_key = $1
+
+-- name: close_address
+-- By hand; whoever has it cannot be reached there. Real time, as providers' reports are.
+with closed as (
+    update contacts set state = 'suppressed', reason = 'closed by hand', changed_at = $3
+    where channel = 'email' and address_key = $1 and state = 'ok'
+)
+insert into suppressions_by_hand as h (address_key, verdict, note, at) values ($1, 'closed', $2, now())
+on conflict (address_key) do update set verdict = 'closed', note = excluded.note, at = excluded.at
+
+-- name: lift_suppression
+-- Whatever was known of the address until now is over. Consent is the person's, and stays.
+with lifted as (
+    update contacts set state = 'ok', reason = case when consent = 'refused' then 'unsubscribed' end, changed_at = $3
+    where channel = 'email' and address_key = $1 and state in ('bounced', 'complained', 'suppressed')
+)
+insert into suppressions_by_hand as h (address_key, verdict, at) values ($1, 'lifted', greatest(now(), $2::timestamptz))
+on conflict (address_key) do update set verdict = 'lifted', note = '', at = greatest(h.at, excluded.at)
 
 -- name: metrics
 -- People by what reaches them, what no handler could take, and when a provider last spoke.
