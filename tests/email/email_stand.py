@@ -320,7 +320,7 @@ class Stand:
 @asynccontextmanager
 async def standing(server: Postgres):
     admin = await asyncpg.connect(server.admin_url)
-    await admin.execute(f"truncate {EMAIL_TABLES}")
+    await admin.execute(f"truncate {EMAIL_TABLES}, gateway.suppressions_by_hand")
     stand = Stand(server, admin, [])
     try:
         yield stand

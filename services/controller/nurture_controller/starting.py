@@ -31,7 +31,7 @@ REFUSED_LISTED = 1000
 HINTS = {
     "unknown_person": "Create them first with POST /admin/api/users.",
     "already_running": "Wait until it ends, or cancel it with POST /admin/api/nurture/cancel.",
-    "no_reachable_channel": "Give the person an address, or mend the one they have; `nurture email suppressed` lists closed ones.",
+    "no_reachable_channel": "Give the person an address, or mend theirs; `nurture email suppressed` lists closed ones.",
 }
 
 
