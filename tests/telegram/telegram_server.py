@@ -60,6 +60,7 @@ class BotServer:
         self.updates: list[dict[str, Any]] = []
         self.poll_reply: Reply = None
         self.webhook_url = ""
+        self.webhook_info: dict[str, Any] = {}
         self.me: Reply = (200, {"ok": True, "result": {"id": 4242, "is_bot": True, "username": "acme_bot"}})
         self.confirmed = 0
         self.silence = asyncio.Event()
@@ -101,12 +102,13 @@ class BotServer:
             case "getMe":
                 return self.me
             case "getWebhookInfo":
-                return 200, {"ok": True, "result": {"url": self.webhook_url}}
+                return 200, {"ok": True, "result": {"url": self.webhook_url, **self.webhook_info}}
             case "deleteWebhook":
-                self.webhook_url, self.poll_reply = "", None
+                self.webhook_url, self.webhook_info, self.poll_reply = "", {}, None
                 return 200, {"ok": True, "result": True}
             case "setWebhook":
                 self.webhook_url = request["url"]
+                self.webhook_info = {"pending_update_count": 0, "allowed_updates": request["allowed_updates"]}
                 return 200, {"ok": True, "result": True}
             case _:
                 return 200, {"ok": True, "result": True}

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import time
+from typing import Any
 
 import pytest
 from nurture_chassis.settings import Secret, SettingsError, load
@@ -156,6 +158,54 @@ def test_the_channel_is_ready_when_the_bot_is_known(play) -> None:
         off = Identity(room.database, room.pace, None, "poll", hook, Secret(""))
         await off.check()
         assert ((await channel(stand))["ready"], (await channel(stand))["problem"]) == (False, NO_TOKEN)
+
+    play(scene)
+
+
+@pytest.mark.parametrize(
+    ("url", "info", "shown"),
+    [
+        ("", {}, "had been removed and was set again"),
+        ("https://elsewhere.test/hook", {}, "another program had set its own webhook; ours was set again"),
+        (f"{PUBLIC}/telegram/webhook", {"allowed_updates": ["message"]}, "for other updates and was set again"),
+    ],
+)
+def test_a_webhook_that_vanished_is_set_again_and_told_of(play, url: str, info: dict[str, Any], shown: str) -> None:
+    async def scene(stand: Stand) -> None:
+        room, hook = await stand.room(), f"{PUBLIC}/telegram/webhook"
+        one, two = (
+            Identity(room.database, room.pace, room.api, "webhook", hook, Secret("hook-secret")) for _ in range(2)
+        )
+        for replica in (one, two):
+            assert await replica.check() == 300.0
+        assert len(stand.bot.requests("setWebhook")) == 2
+        stand.bot.webhook_url = hook.replace("https://n.", "https://N.")
+        await one.check()
+        assert len(stand.bot.requests("setWebhook")) == 2 and (await channel(stand))["problem"] is None
+        stand.bot.webhook_url, stand.bot.webhook_info = url, info
+        assert await one.check() == 300.0
+        assert len(stand.bot.requests("setWebhook")) == 3 and stand.bot.webhook_url == hook
+        assert shown in str((await channel(stand))["problem"])
+        # It is where it belongs, whichever replica looks.
+        assert await two.check() == 300.0
+        assert len(stand.bot.requests("setWebhook")) == 3 and (await channel(stand))["problem"] is None
+
+    play(scene)
+
+
+def test_updates_that_telegram_cannot_deliver_are_told_of_while_they_wait(play) -> None:
+    async def scene(stand: Stand) -> None:
+        room = await stand.room()
+        hook = f"{PUBLIC}/telegram/webhook"
+        identity = Identity(room.database, room.pace, room.api, "webhook", hook, Secret("hook-secret"))
+        await identity.check()
+        told = "Wrong response from the webhook: 401 Unauthorized"
+        stand.bot.webhook_info |= {"last_error_message": told, "last_error_date": int(time.time())}
+        for waiting, seen in ((3, True), (0, False)):
+            stand.bot.webhook_info["pending_update_count"] = waiting
+            assert await identity.check() == 300.0
+            assert (told in str((await channel(stand))["problem"])) is seen
+        assert len(stand.bot.requests("setWebhook")) == 1
 
     play(scene)
 
