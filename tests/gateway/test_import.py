@@ -53,6 +53,19 @@ def test_good_lines_are_kept_and_bad_ones_listed(gateway: Gateway) -> None:
     assert gateway.http.get(f"/admin/api/users/{mark}-a").json()["first_name"] == "Ada"
 
 
+def test_attributes_of_a_line_count_with_those_that_the_person_has(gateway: Gateway) -> None:
+    full, fine = gateway.person(attributes={"a": "x" * 16_000}), gateway.person()
+    text = (
+        "external_id,attr.note,first_name\n"
+        f"{full['external_id']},{'y' * 1_000},Bea\n"
+        f"{fine['external_id']},{'y' * 1_000},Bea\n"
+    )
+    done = import_csv(gateway, text)
+    assert (done["updated"], [line["line"] for line in done["rejected"]]) == (1, [2])
+    assert done["rejected"][0]["reason"].startswith("attributes: must have at most 16384 bytes")
+    assert gateway.http.get(f"/admin/api/users/{full['id']}").json() == full
+
+
 def test_rows_find_people_by_id_then_external_id_then_email(gateway: Gateway) -> None:
     one, two, three = gateway.person(), gateway.person(), gateway.person(external_id=None)
     text = (
@@ -93,10 +106,10 @@ def test_an_import_under_the_same_key_is_done_once(gateway: Gateway) -> None:
 
 @pytest.mark.parametrize("people", [2_000, 10_000])
 def test_statements_go_with_pages_not_with_people(gateway: Gateway, people: int) -> None:
-    names = ("match_people", "save_people", "save_contacts")
+    names = ("lock_people", "match_people", "save_people", "save_contacts")
     before = gateway.metric("nurture_sql_statements")
-    three = sum(gateway.metric("nurture_sql_statements", query=name) for name in names)
+    four = sum(gateway.metric("nurture_sql_statements", query=name) for name in names)
     assert import_csv(gateway, people_csv(uuid4().hex[:8], people))["created"] == people
-    assert sum(gateway.metric("nurture_sql_statements", query=name) for name in names) - three == 3 * people / 2000
+    assert sum(gateway.metric("nurture_sql_statements", query=name) for name in names) - four == 4 * people / 2000
     # Beside them only the service's own ticks.
-    assert gateway.metric("nurture_sql_statements") - before <= 3 * people / 2000 + 40
+    assert gateway.metric("nurture_sql_statements") - before <= 4 * people / 2000 + 40

@@ -75,6 +75,35 @@ def test_patch_leaves_out_clears_and_merges(gateway: Gateway) -> None:
     problem(gateway.http.patch(f"/admin/api/users/{uuid4()}", json={"first_name": "X"}), 404, "person_not_found")
 
 
+def test_attributes_stay_small_however_many_changes_make_them(gateway: Gateway) -> None:
+    person = gateway.person(attributes={"first": "x" * 9_000})
+    url = f"/admin/api/users/{person['external_id']}"
+    told = problem(gateway.http.patch(url, json={"attributes": {"second": "y" * 9_000}}), 400, "malformed_request")
+    assert told["errors"][0]["field"] == "attributes" and "16384" in told["detail"]
+    again = problem(
+        gateway.post(
+            "/admin/api/users", {"email": person["email"], "first_name": "B", "attributes": {"n": "y" * 9_000}}
+        ),
+        400,
+        "malformed_request",
+    )
+    assert [error["field"] for error in again["errors"]] == ["attributes"]
+    kept = gateway.http.get(url).json()
+    assert kept["attributes"] == person["attributes"] and kept["first_name"] == person["first_name"]
+    # What takes another's place counts alone.
+    assert gateway.http.patch(url, json={"attributes": {"first": None, "n": "y" * 9_000}}).status_code == 200
+
+
+def test_whoever_has_too_many_attributes_from_earlier_may_change_and_lose_some(gateway: Gateway) -> None:
+    person = gateway.person()
+    url = f"/admin/api/users/{person['id']}"
+    many = {f"a{n}": "x" * 1_000 for n in range(30)}
+    gateway.servers.sql("update gateway.users set attributes = $1 where id = $2::text::uuid", many, person["id"])
+    assert gateway.http.patch(url, json={"first_name": "Bea"}).json()["first_name"] == "Bea"
+    assert len(gateway.http.patch(url, json={"attributes": {"a0": None}}).json()["attributes"]) == 29
+    problem(gateway.http.patch(url, json={"attributes": {"b": 1}}), 400, "malformed_request")
+
+
 def test_lists_go_from_new_to_old_without_gaps(gateway: Gateway) -> None:
     mark = uuid4().hex[:8]
     made = [gateway.person(external_id=f"{mark}-{n}")["id"] for n in range(7)]

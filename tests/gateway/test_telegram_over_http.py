@@ -55,6 +55,24 @@ def new_chat() -> str:
     return str(uuid4().int % 2**40 + 1)
 
 
+def test_a_chat_that_was_written_in_by_hand_is_nobodys_proof(gateway: Gateway, controller: Controller) -> None:
+    person, linked, other = gateway.person(), new_chat(), new_chat()
+    url = f"/admin/api/users/{person['id']}"
+
+    def verified() -> bool:
+        return gateway.http.get(f"{url}/preferences").json()["telegram"]["is_verified"]
+
+    chat(gateway, person, linked)
+    controller.say("nurture.evt.telegram.chats_changed", {"items": [changed(person, "linked")]})
+    with eventually() as until:
+        until(lambda: contact(gateway, person).get("address") == linked)
+    assert verified()
+    gateway.http.patch(url, json={"telegram_chat_id": other})
+    assert not verified()
+    gateway.http.patch(url, json={"telegram_chat_id": linked})
+    assert verified()
+
+
 def test_updates_are_taken_one_by_one_in_a_list_or_under_a_name(gateway: Gateway, controller: Controller) -> None:
     one, two, three = update(message={"text": "a\x00b\\u0000"}), update(), update()
     for body, count in ((one, 1), ([two], 1), ({"updates": [three, two]}, 2), ([], 0)):

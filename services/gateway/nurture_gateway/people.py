@@ -57,7 +57,7 @@ class Found(NamedTuple):
 
 
 class Clash(Exception):
-    """A change that names two people at once. `code` is that of the problem."""
+    """A change that cannot be made: it names two people at once, or would keep too much. `code` is that of the problem."""
 
     def __init__(self, code: str, field: str, reason: str) -> None:
         super().__init__(reason)
@@ -82,7 +82,7 @@ def check(change: Change) -> tuple[Change, list[tuple[str, str]]]:
 
 
 def apply(found: Found, change: Change, new_id: UUID) -> Person:
-    """The person after the change. Raises Clash when its fields belong to different people."""
+    """The person after the change. Raises Clash when its fields belong to different people or add up to too much."""
     wanted = change.get("id")
     person = found.person
     if person is None:
@@ -104,6 +104,11 @@ def apply(found: Found, change: Change, new_id: UUID) -> Person:
         if named and person.external_id and named != person.external_id:
             raise Clash("address_taken", "email", f"belongs to person {person.id}")
     stated = {name: _stored(name, value, person) for name, value in change.items() if name != "id"}
+    size = _size(stated.get("attributes", {}))
+    # Whoever has too much from earlier times may still take some of it away.
+    if size > ATTRIBUTES_BYTES and size > _size(person.attributes):
+        reason = f"must have at most {ATTRIBUTES_BYTES} bytes with those that the person has; they would have {size}"
+        raise Clash("malformed_request", "attributes", reason)
     return replace(person, **stated)
 
 
@@ -192,13 +197,21 @@ def _preferred_channel(value: Any) -> str:
     return text
 
 
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _size(attributes: dict[str, Any]) -> int:
+    return len(_json(attributes).encode())
+
+
 def _attributes(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError("must be a JSON object")
     if any(not key or len(key) > 100 or not key.isprintable() for key in value):
         raise ValueError("must have names of 1 to 100 printable characters")
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        text = _json(value)
         size = len(text.encode())
     except (ValueError, RecursionError):
         raise ValueError("must be JSON that can be stored: no NaN, no half of a surrogate pair") from None

@@ -51,19 +51,12 @@ async def resolve(rows: Rows, refs: Sequence[str]) -> list[tuple[str, UUID | Non
 async def write_people(
     tx: Transaction, changes: Sequence[Change], now: datetime, earlier: Collection[UUID] = ()
 ) -> list[Written | Clash]:
-    """Apply each change to the person it means, or to a new one. At most three statements, however many there are.
+    """Apply each change to the person it means, or to a new one. Four statements as a rule, however many there are.
 
     A second change for a person of this call, or one of `earlier`, is a Clash. asyncpg.UniqueViolationError means that
     somebody else has just taken an identifier: begin the transaction again.
     """
-    hits = await tx.fetch(
-        "match_people",
-        list(range(len(changes))),
-        [change.get("id") for change in changes],
-        [change.get("external_id") for change in changes],
-        [email_key(change["email"]) if change.get("email") else None for change in changes],
-        [change.get("telegram_chat_id") for change in changes],
-    )
+    hits = await _matched(tx, changes)
     results: list[Written | Clash | None] = [None] * len(changes)
     people: list[Person] = []
     contacts: list[tuple[UUID, str, str | None, str | None]] = []
@@ -102,6 +95,24 @@ async def write_people(
     if contacts:
         await tx.execute("save_contacts", *(list(column) for column in zip(*contacts, strict=True)), now)
     return [result for result in results if result is not None]
+
+
+async def _matched(tx: Transaction, changes: Sequence[Change]) -> list[Record]:
+    """Whom each change means, each of them locked before they were read."""
+    named = (
+        list(range(len(changes))),
+        [change.get("id") for change in changes],
+        [change.get("external_id") for change in changes],
+        [email_key(change["email"]) if change.get("email") else None for change in changes],
+        [change.get("telegram_chat_id") for change in changes],
+    )
+    held: set[UUID | None] = {None}
+    while True:
+        held.update(row["id"] for row in await tx.fetch("lock_people", *named))
+        hits = await tx.fetch("match_people", *named)
+        # While we waited, an address may have become somebody else's.
+        if held.issuperset(row["id"] for row in hits):
+            return hits
 
 
 def _found(row: Record) -> Found:

@@ -1,18 +1,26 @@
 -- ── people ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
--- name: match_people
--- Whom each row means, by id, external id and email, with the person's present values under a lock: what is merged
--- from them in Python cannot be overtaken before it is written. One statement for one row or for thousands. Subselects,
--- not joins: a join would read the whole table for every page of an import.
-with hit as materialized (
+-- name: lock_people
+-- Whoever these rows mean now, held until the transaction ends. Apart from match_people, since a statement that has waited for
+-- a lock reads the locked rows anew but all others, such as contacts, as they were before it waited.
+with {use hit}
+select id from users where id = any(array(select distinct coalesce(by_id, by_external_id, by_email) from hit)) order by id for update
+
+-- name: hit
+-- Subselects, not joins: a join would read the whole table for every page of an import.
+hit as materialized (
     select r.n, (select i.id from users i where i.id = r.id) as by_id,
         (select x.id from users x where x.external_id = r.external_id) as by_external_id,
         (select e.user_id from contacts e where e.channel = 'email' and e.address_key = r.email_key) as by_email,
         (select t.user_id from contacts t where t.channel = 'telegram' and t.address_key = r.chat_key) as by_chat
     from unnest($1::int[], $2::uuid[], $3::text[], $4::text[], $5::text[]) as r(n, id, external_id, email_key, chat_key)
-), held as materialized (
+)
+
+-- name: match_people
+-- Whom each row means, by id, external id and email, with the person's present values: what is merged from them in Python
+-- cannot be overtaken before it is written, as long as the person is locked. One statement for one row or for thousands.
+with {use hit}, held as materialized (
     select * from users where id = any(array(select distinct coalesce(by_id, by_external_id, by_email) from hit))
-    order by id for update
 )
 select hit.n, hit.by_id, hit.by_external_id, hit.by_email, hit.by_chat, held.id, held.external_id, held.first_name,
     held.timezone, held.locale, held.attributes, held.preferred_channel, held.preferred_time,
@@ -209,7 +217,9 @@ returning user_id
 -- name: show_preferences
 -- What is wanted on each channel, and whether the address has been shown to be the person's.
 select c.channel, c.address, c.state, c.reason, c.consent, c.consent_at, c.opt_in_sequences, c.opt_in_announcements,
-    case c.channel when 'telegram' then c.linked_at else v.verified_at end as verified_at, v.sent_at as verification_sent_at
+    case c.channel when 'telegram' then (
+        select t.linked_at from {publish}.telegram_chats t where t.user_id = c.user_id and t.chat_id = c.address
+    ) else v.verified_at end as verified_at, v.sent_at as verification_sent_at
 from contacts c cross join lateral (
     select min(p.verified_at) as verified_at, max(p.sent_at) as sent_at
     from verifications p where c.channel = 'email' and p.user_id = c.user_id and p.address_key = c.address_key
