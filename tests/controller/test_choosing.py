@@ -159,6 +159,40 @@ def test_wishes_and_doubts_never_lead_to_the_other_channel(why: str) -> None:
     assert codes(judge(failure(why=why))) == ["not_definitive"]
 
 
+def test_a_refusal_at_the_claim_is_told_by_the_switch_that_it_was() -> None:
+    news = Sequence(format=1, type="announcement", title="T", steps=sequence(fallback="auto").steps)
+    for made, contact, said in (
+        (
+            news,
+            Contact(channel="email", address="a", wants=("sequence",)),
+            "The person wants no announcements by Email.",
+        ),
+        (
+            None,
+            Contact(channel="email", address="a", wants=("announcement",)),
+            "The person wants no sequences by Email.",
+        ),
+        (news, Contact(channel="email", address="a", consent="refused"), "The person refused Email."),
+        (news, EMAIL, "`refused` is no failure"),
+    ):
+        verdict = judge(failure(why="refused"), made, {"email": contact, "telegram": CHAT})
+        assert codes(verdict) == ["not_definitive"] and verdict.reasons[0].text.startswith(said)
+
+
+@pytest.mark.parametrize("why", ["address_changed", "chat_changed"])
+def test_an_address_that_is_not_the_persons_any_more_is_no_wish(why: str) -> None:
+    assert sent(judge(failure(why=why))).channel == "telegram"
+
+
+def test_a_fallback_is_for_what_is_wanted_there() -> None:
+    chat = Contact(channel="telegram", address="1", wants=("announcement",))
+    verdict = judge(failure(), contacts={"email": EMAIL, "telegram": chat})
+    assert (
+        codes(verdict) == ["consent_refused"]
+        and verdict.reasons[0].text == "The person wants no sequences by Telegram."
+    )
+
+
 @pytest.mark.parametrize(
     ("more", "code"),
     [

@@ -109,7 +109,7 @@ def test_nothing_is_sent_again_where_consent_or_a_suppression_forbids(play) -> N
         room = await stand.room()
         await stand.sequence(room, "first")
         obstacles = {
-            "consent_refused": "update gateway.contacts set consent = 'refused' where user_id = $1",
+            "consent_refused": "update gateway.contacts set opt_in_sequences = false where user_id = $1",
             "address_unusable": "update gateway.contacts set state = 'bounced' where user_id = $1",
             "no_address": "delete from gateway.contacts where user_id = $1",
             "enrolment_cancelled": "update controller.enrolments set state = 'cancelled' where user_id = $1",

@@ -111,6 +111,37 @@ def test_somebody_out_of_reach_is_skipped_with_the_reason(contact: Contact | Non
     assert refusal is not None and (refusal.code, refusal.status) == ("no_reachable_channel", 422)
 
 
+@pytest.mark.parametrize(
+    ("type", "wants", "sends"),
+    [
+        ("onboarding", ("sequence",), True),
+        ("onboarding", ("announcement",), False),
+        ("announcement", ("announcement",), True),
+        ("announcement", ("sequence",), False),
+        ("announcements-2026", ("sequence",), False),
+        ("announcement_spring", ("sequence",), False),
+        ("announcer", ("sequence",), True),
+        ("no-announcement", ("sequence",), True),
+    ],
+)
+def test_each_kind_of_message_goes_to_those_who_want_it(type: str, wants: Any, sends: bool) -> None:
+    of = msgspec.structs.replace(sequence(channel="email", fallback="telegram"), type=type)
+    known = contacts(msgspec.structs.replace(EMAIL, wants=wants), TELEGRAM)
+    decision = plan(enrolment(), of, ADA, known, NOW, BOTH)
+    assert decision.inputs["contacts"]["email"]["wants"] == wants
+    if sends:
+        assert isinstance(decision, Send) and decision.channel == "email"
+        return
+    # Not wanting it there is a refusal, which is no reason to try the other channel.
+    assert isinstance(decision, Skip) and codes(decision)[1] == "consent_refused"
+    assert decision.detail == f"The person wants no {decision.inputs['kind']}s by Email."
+    refusal = first_refusal(sequence=of, person=ADA, contacts=known, available_channels=BOTH)
+    assert refusal is not None and refusal.detail == decision.detail
+    # Where the channel is left open, another one on which it is wanted is taken.
+    free = plan(enrolment(), msgspec.structs.replace(sequence(), type=type), ADA, known, NOW, BOTH)
+    assert isinstance(free, Send) and free.channel == "telegram"
+
+
 def test_an_asked_for_channel_is_never_replaced() -> None:
     decision = plan(enrolment(override_channel="telegram"), sequence(), ADA, contacts(EMAIL, TELEGRAM), NOW)
     assert isinstance(decision, Skip) and decision.channel == "telegram" and "channel_unavailable" in codes(decision)

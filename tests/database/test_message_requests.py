@@ -10,6 +10,7 @@ from database_stand import Stand
 from nurture_contracts.commands import CancelEnrolments, PauseSequence
 from nurture_contracts.events import EmailsSettled, Settlement
 from nurture_contracts.ids import uuid7
+from nurture_controller.sequence import kind_of
 
 
 async def outbox(stand: Stand) -> list[str]:
@@ -132,6 +133,45 @@ def test_a_refusal_is_not_got_round(play) -> None:
         row = await stand.delivery(id)
         assert row is not None and row["status_detail"] == "suppressed"
         assert await outbox(stand) == []
+
+    play(scene)
+
+
+def test_an_announcement_goes_to_those_who_want_announcements_and_nothing_else_does(play) -> None:
+    async def scene(stand: Stand) -> None:
+        wishes = {"announcements": (False, True), "sequences": (True, False), "both": (True, True)}
+        people = {name: await stand.person("email") for name in wishes}
+        for name, switches in wishes.items():
+            await stand.admin.execute(
+                "update gateway.contacts set opt_in_sequences = $2, opt_in_announcements = $3 where user_id = $1",
+                people[name], *switches,
+            )  # fmt: skip
+        asked = {
+            (name, type): await stand.schedule(person, type=type, channels=["email"])
+            for name, person in people.items()
+            for type in ("announcement", "onboarding")
+        }
+        await stand.planned()
+        rows = {key: await stand.delivery(id) for key, id in asked.items()}
+        assert {key for key, row in rows.items() if row is not None and row["delivery_status"] == "pending"} == {
+            ("announcements", "announcement"), ("sequences", "onboarding"), ("both", "announcement"), ("both", "onboarding"),
+        }  # fmt: skip
+        decision = await stand.admin.fetchval(
+            "select decision from delivery_decisions where delivery_id = $1", asked["sequences", "announcement"]
+        )
+        assert "The person wants no announcements by Email." in [reason["text"] for reason in decision["reasons"]]
+
+    play(scene)
+
+
+def test_sql_and_the_planner_agree_on_what_an_announcement_is(play) -> None:
+    types = ("announcement", "announcements", "announcement-a", "announcements_b", "announcer", "announcementx", "news",
+             "my-announcement", "onboarding", "_canary")  # fmt: skip
+
+    async def scene(stand: Stand) -> None:
+        told = {type: await stand.admin.fetchval("select message_kind($1)", type) for type in types}
+        assert told == {type: kind_of(type) for type in types}
+        assert [type for type, kind in told.items() if kind == "announcement"] == list(types[:4])
 
     play(scene)
 

@@ -52,7 +52,8 @@ class History:
                 states = ("ok",) * 8 + ("bounced", "complained", "suppressed", "blocked")
                 state = self.chance.choice(states) if has else "blocked"
                 consent = self.chance.choice(("granted",) * 9 + ("refused",))
-                rows.append((person, channel, address, state, consent, self.chance.random() < 0.95))
+                switches = (self.chance.random() < 0.9, self.chance.random() < 0.7)
+                rows.append((person, channel, address, state, consent, *switches))
         return rows
 
     def _life(self, person: UUID) -> None:
@@ -89,8 +90,8 @@ async def lived(stand: Stand, history: History) -> None:
         [(person, chance.choice((None, None, None, "email", "telegram"))) for person in history.people],
     )
     await stand.admin.executemany(
-        "insert into gateway.contacts (user_id, channel, address, address_key, state, consent, opt_in_sequences, changed_at)"
-        " values ($1, $2, $3, $3, $4, $5, $6, now())",
+        "insert into gateway.contacts (user_id, channel, address, address_key, state, consent, opt_in_sequences,"
+        " opt_in_announcements, changed_at) values ($1, $2, $3, $3, $4, $5, $6, $7, now())",
         history.contacts,
     )
     await stand.admin.executemany(
@@ -144,13 +145,13 @@ async def scores_from_scratch(stand: Stand, history: History, now: float) -> dic
     }
     shut = {
         (person, channel)
-        for person, channel, address, state, consent, wanted in history.contacts
-        if consent == "refused" or not wanted or (address is not None and state != "ok")
+        for person, channel, address, state, consent, *wants in history.contacts
+        if consent == "refused" or not any(wants) or (address is not None and state != "ok")
     }
     open_ = {
         person
-        for person, _, address, state, consent, wanted in history.contacts
-        if address is not None and state == "ok" and consent == "granted" and wanted
+        for person, _, address, state, consent, *wants in history.contacts
+        if address is not None and state == "ok" and consent == "granted" and any(wants)
     }
     found: dict[tuple[UUID, str], float] = {}
     for person in history.people:

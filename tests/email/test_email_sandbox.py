@@ -94,6 +94,7 @@ def test_an_address_that_the_provider_refuses_is_rejected_alone(play, sandbox: S
         await stand.admin.execute(
             "update controller.delivery_contents set address = 'not an address' where delivery_id = $1", ids[2]
         )
+        await stand.contact(ids[2], "address = 'not an address'")
         await room.page(ids)
         await room.work()
         await provider.close()

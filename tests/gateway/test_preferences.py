@@ -50,6 +50,35 @@ def test_wanting_no_sequences_is_a_refusal_for_planning_and_ends_when_they_are_w
         assert contact(gateway, person)["consent"] == consent
 
 
+def test_each_switch_is_its_own_for_those_who_send_and_for_those_who_ask_why(gateway: Gateway) -> None:
+    person = gateway.person()
+    url = f"/admin/api/users/{person['id']}"
+    for sequences, announcements, reason in (
+        (True, True, None),
+        (True, False, "wants no announcements"),
+        (False, True, "wants no sequences"),
+        (False, False, "wants neither sequences nor announcements"),
+    ):
+        wanted = {"opt_in_sequences": sequences, "opt_in_announcements": announcements}
+        gateway.http.patch(f"{url}/preferences", json={"email": wanted})
+        told = contact(gateway, person)
+        # Services of the version before know `consent` alone, which is about sequences.
+        assert (told["consent"] == "granted", told["announcement_consent"] == "granted") == (sequences, announcements)
+        assert told["unsubscribed"] is False
+        (why,) = gateway.http.get(f"{url}/why").json()["contacts"]
+        assert wanted.items() <= why.items() and (why["consent"], why["reason"]) == ("granted", reason)
+    gateway.http.patch(f"{url}/preferences", json={"email": wanted | {"consent": "refused"}})
+    told = contact(gateway, person)
+    assert (told["consent"], told["announcement_consent"], told["unsubscribed"]) == ("refused", "refused", True)
+    gateway.http.patch(
+        f"{url}/preferences",
+        json={"email": {"consent": "granted", "opt_in_sequences": True, "opt_in_announcements": True}},
+    )
+    gateway.http.patch(f"{url}/preferences", json={"email": {"consent": "refused"}})
+    (why,) = gateway.http.get(f"{url}/why").json()["contacts"]
+    assert (why["consent"], why["opt_in_sequences"], why["opt_in_announcements"]) == ("refused", False, False)
+
+
 def test_an_unsubscription_stands_until_the_person_takes_it_back(gateway: Gateway) -> None:
     person = gateway.person()
     url = f"/admin/api/users/{person['id']}/preferences"

@@ -10,7 +10,7 @@ from tests.simulation.two_databases import Both
 
 TRACES = tuple(f"00-{digit * 32}-{digit * 16}-01" for digit in "ab")
 NOW = datetime(2026, 6, 1, 9, 0, tzinfo=UTC)
-TYPES = ("first", "second")
+TYPES = ("first", "announcement")
 
 
 def new_id(chance: random.Random) -> UUID:
@@ -71,13 +71,21 @@ class Planned:
             )  # fmt: skip
 
     async def meddle(self, channel: str) -> None:
-        """Somebody refuses, loses their address, is cancelled, or is held."""
+        """Somebody refuses, wants less or more, has another address, is cancelled, or is held."""
         what, pair, chance = self.chance.randrange(4), self.pair, self.chance
         contact = chance.choice([key for key in pair.tables.committed["gateway.contacts"] if key[1] == channel])
         if what == 0:
-            await pair.change("gateway.contacts", contact, consent=chance.choice(("granted", "granted", "refused")))
+            wish = chance.choice(("consent", "opt_in_sequences", "opt_in_announcements"))
+            said = chance.choice(("granted", "granted", "refused"))
+            await pair.change("gateway.contacts", contact, **{wish: said if wish == "consent" else said == "granted"})
         elif what == 1:
-            await pair.change("gateway.contacts", contact, state=chance.choice(("ok", "ok", "ok", "bounced")))
+            if chance.random() < 0.5:
+                await pair.change("gateway.contacts", contact, state=chance.choice(("ok", "ok", "ok", "bounced")))
+            else:
+                # Back and forth, and between two spellings.
+                was = pair.tables.committed["gateway.contacts"][contact]["address"].lower().removeprefix("new")
+                address = chance.choice((was, was, was.upper(), f"new{was}"))
+                await pair.change("gateway.contacts", contact, address=address, address_key=address.lower())
         elif what == 2:
             state = chance.choice(("completed", "completed", "cancelled"))
             await pair.change("controller.enrolments", chance.choice(self.enrolments), state=state)

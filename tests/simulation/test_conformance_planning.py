@@ -26,7 +26,9 @@ def test_enrolments(walk) -> None:
         async def start() -> int:
             people = chance.sample(planned.people, 3)
             deliveries = [chance.choice((None, *planned.deliveries["email"])) for _ in people]
-            nexts = [NOW + timedelta(minutes=chance.randint(-30, 30)) for _ in people]
+            nexts = [
+                NOW + timedelta(minutes=chance.randint(-30, 30), microseconds=chance.randrange(10**6)) for _ in people
+            ]
             columns = (
                 [new_id(chance) for _ in people],
                 people,
@@ -52,7 +54,9 @@ def test_enrolments(walk) -> None:
             for row in rows:
                 if not row["held"]:
                     ends = chance.random() < 0.3
-                    later, due = (None if ends else NOW + timedelta(minutes=5)), chance.choice((None, row["next_at"]))
+                    # Each at a moment of its own: of two that are due at the same one, nobody promises which is first.
+                    again = NOW + timedelta(minutes=5, microseconds=chance.randrange(10**6))
+                    later, due = (None if ends else again), chance.choice((None, row["next_at"]))
                     state = "completed" if ends else "active"
                     await tx.run(
                         "enrolments_advance", [row["id"]], [2], [later], [state], [None], [None], [None], [due]

@@ -163,7 +163,7 @@ class World:
                 if random.random() < 0.85:
                     rows["gateway.contacts"][person, channel] = {
                         "user_id": person, "channel": channel, "address": address, "state": "ok", "consent": "granted",
-                        "changed_at": self.loop.now,
+                        "opt_in_sequences": True, "opt_in_announcements": True, "changed_at": self.loop.now,
                     }  # fmt: skip
             if random.random() < 0.15:
                 self.resend.invalid.add(f"p{n}@x.test")

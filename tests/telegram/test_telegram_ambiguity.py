@@ -31,8 +31,8 @@ async def slow(room: Room, stand: Stand, delivery: Any) -> None:
 def test_it_is_sent_again_and_said_to_have_come_twice_perhaps(play) -> None:
     async def scene(stand: Stand) -> None:
         room = await stand.room()
-        twice, once = await stand.deliveries(2, params=RETRY)
-        held, *_ = [await stand.delivery(await stand.person(twice), "1002")]
+        twice, once, held = await stand.deliveries(3, params=RETRY)
+        await stand.admin.execute("update controller.delivery_contents set params = '{}' where delivery_id = $1", held)
         stand.bot.next = {1000: [takes_and_hangs_up], 1002: [takes_and_hangs_up]}
         await room.page([twice, once, held])
         await rounds(room, 3)
@@ -101,8 +101,8 @@ def test_who_refuses_after_doubt_gets_no_second_one_and_is_not_counted_as_spared
 def test_a_workers_death_is_an_ambiguous_end_too(play) -> None:
     async def scene(stand: Stand) -> None:
         dying, living = await stand.room(), await stand.room()
-        (again,) = await stand.deliveries(1, params=RETRY)
-        held = await stand.delivery(await stand.person(again), "1001")
+        again, held = await stand.deliveries(2, params=RETRY)
+        await stand.admin.execute("update controller.delivery_contents set params = '{}' where delivery_id = $1", held)
         stand.bot.gate = asyncio.Event()
         await dying.page([again, held])
         await dying.sender.tick()

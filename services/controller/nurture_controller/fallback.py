@@ -20,7 +20,7 @@ from nurture_controller.planning import (
     obstacle,
     words_for,
 )
-from nurture_controller.sequence import Sequence
+from nurture_controller.sequence import MessageKind, Sequence
 
 NEVER = frozenset(
     {
@@ -65,9 +65,9 @@ def plan_fallback(
     inputs |= {"failed_channel": failure.channel, "failure": failure.why, "failed_delivery": failure.delivery_id}
     other = fallback_channel(step, failure.channel) if step else None
     contact = contacts.get(other) if other else None
-    hindrance = obstacle(other, contact, available_channels) if other else None
+    hindrance = obstacle(other, contact, available_channels, sequence.kind) if other else None
     checks: tuple[tuple[bool, str, str], ...] = (
-        (failure.why in NEVER, "not_definitive", f"`{failure.why}` is no failure that another channel may mend."),
+        (failure.why in NEVER, "not_definitive", _never(failure, contacts, available_channels, sequence.kind)),
         (
             failure.evidence,
             "evidence_of_delivery",
@@ -101,3 +101,12 @@ def plan_fallback(
         inputs=inputs,
         **words,
     )
+
+
+def _never(failure: Failed, contacts: Contacts, available: Collection[Channel], kind: MessageKind) -> str:
+    text = f"`{failure.why}` is no failure that another channel may mend."
+    # The channels say only that the person refused; which of their words it was is known here.
+    wish = (
+        obstacle(failure.channel, contacts.get(failure.channel), available, kind) if failure.why == "refused" else None
+    )
+    return f"{wish.text} {text}" if wish and wish.code == "consent_refused" else text

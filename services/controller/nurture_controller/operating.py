@@ -45,7 +45,9 @@ OBSTACLES = {
     ),
     "no_words": Obstacle(422, "It never had words: it was not planned to be sent.", "Start the sequence again."),
     "no_address": Obstacle(422, "The person has no address on this channel any more.", "Give the person an address."),
-    "consent_refused": Obstacle(422, "The person wants nothing on this channel.", "Only the person can change that."),
+    "consent_refused": Obstacle(
+        422, "The person wants no such messages on this channel.", "Only the person can change that."
+    ),
     "address_unusable": Obstacle(
         422, "The address bounced, complained, is suppressed, or has blocked us.", "Give the person another address."
     ),

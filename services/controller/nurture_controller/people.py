@@ -7,6 +7,8 @@ from uuid import UUID
 from msgspec import Struct
 from nurture_contracts.base import Channel
 
+from nurture_controller.sequence import MessageKind
+
 ContactState = Literal["ok", "bounced", "complained", "suppressed", "blocked"]
 Consent = Literal["granted", "refused"]
 
@@ -28,12 +30,14 @@ class Person(Struct, frozen=True, kw_only=True):
 
 
 class Contact(Struct, frozen=True, kw_only=True):
-    """One way to reach a person. It may be used only while `state` is ok and `consent` is granted."""
+    """One way to reach a person. It may be used only while `state` is ok, `consent` (the person's word) is granted, and only for
+    what the person wants there."""
 
     channel: Channel
     address: str
     state: ContactState = "ok"
     consent: Consent = "granted"
+    wants: tuple[MessageKind, ...] = ("sequence", "announcement")
 
 
 Contacts = Mapping[Channel, Contact]

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from uuid import UUID
 
 from msgspec import Struct
@@ -10,7 +10,7 @@ from nurture_contracts.base import Channel
 
 from nurture_controller.choosing import assign, by_score, score_of, tier_of
 from nurture_controller.people import Contact, Contacts, Person
-from nurture_controller.sequence import Sequence, Step, Tier
+from nurture_controller.sequence import MessageKind, Sequence, Step, Tier
 from nurture_controller.timing import clock_time, due_at, known_zone
 
 RefusalCode = Literal["unknown_sequence", "unknown_person", "already_running", "no_reachable_channel"]
@@ -134,8 +134,9 @@ def plan(
         reason = Reason("not_due", "The step is not due yet.")
         return Wait(step=due.step, until=due.next_at, reasons=(reason,), inputs=inputs)
     lateness = sequence.lateness_of(step)
-    channels, choice = _candidates(step, person, due.override_channel, contacts, available_channels)
-    found, reasons = _first_reachable(channels, contacts, available_channels)
+    open_to = _Open(contacts, available_channels, sequence.kind)
+    channels, choice = _candidates(step, person, due.override_channel, open_to)
+    found, reasons = _first_reachable(channels, open_to)
     frame: dict[str, Any] = {
         "step": due.step,
         "channel": found.channel if found else channels[0],
@@ -212,8 +213,9 @@ def first_refusal(
         return _refusal("unknown_person", "There is no such person.")
     if running is not None:
         return _refusal("already_running", f"The person is already in `{sequence.type}`: enrolment {running}.")
-    channels, _ = _candidates(sequence.steps[0], person, override_channel, contacts, available_channels)
-    found, reasons = _first_reachable(channels, contacts, available_channels)
+    open_to = _Open(contacts, available_channels, sequence.kind)
+    channels, _ = _candidates(sequence.steps[0], person, override_channel, open_to)
+    found, reasons = _first_reachable(channels, open_to)
     if found is None:
         return _refusal("no_reachable_channel", " ".join(reason.text for reason in reasons))
     return None
@@ -223,14 +225,25 @@ def _refusal(code: RefusalCode, detail: str) -> Refusal:
     return Refusal(code=code, detail=detail, status=REFUSAL_STATUS[code])
 
 
+class _Open(NamedTuple):
+    """What decides whether a channel may be used for a message of a kind."""
+
+    contacts: Contacts
+    available: Collection[Channel]
+    kind: MessageKind
+
+    def obstacle(self, channel: Channel) -> Reason | None:
+        return obstacle(channel, self.contacts.get(channel), self.available, self.kind)
+
+
 def _candidates(
-    step: Step, person: Person | None, override: Channel | None, contacts: Contacts, available: Collection[Channel]
+    step: Step, person: Person | None, override: Channel | None, open_to: _Open
 ) -> tuple[tuple[Channel, ...], Reason]:
     asked = override or (None if step.channel == "auto" else step.channel)
     if asked:
         text = f"The start asked for {NAMES[asked]}." if override else f"The step is for {NAMES[asked]}."
         reason = Reason("override_channel" if override else "step_channel", text)
-        hindrance = obstacle(asked, contacts.get(asked), available)
+        hindrance = open_to.obstacle(asked)
         other = fallback_channel(step, asked)
         # A channel that cannot work is no refusal by the person: the step's fallback takes its place at once.
         if hindrance and hindrance.code in BINDING and other:
@@ -240,7 +253,7 @@ def _candidates(
     if preferred:
         order: tuple[Channel, ...] = (preferred, *(channel for channel in LAST_CHANNELS if channel != preferred))
         return order, Reason("preferred_channel", f"The person prefers {NAMES[preferred]}.")
-    reachable: list[Channel] = [c for c in LAST_CHANNELS if obstacle(c, contacts.get(c), available) is None]
+    reachable: list[Channel] = [c for c in LAST_CHANNELS if open_to.obstacle(c) is None]
     ranked = by_score(person, reachable) if len(reachable) > 1 else ()
     if ranked and ranked[0] != LAST_CHANNELS[0]:
         scores = ", ".join(f"{NAMES[c]} {score_of(person, c):.0f}" for c in LAST_CHANNELS)
@@ -255,14 +268,12 @@ def fallback_channel(step: Step, used: Channel) -> Channel | None:
     return step.fallback if step.fallback not in ("none", used) else None
 
 
-def _first_reachable(
-    channels: tuple[Channel, ...], contacts: Contacts, available: Collection[Channel]
-) -> tuple[Contact | None, tuple[Reason, ...]]:
+def _first_reachable(channels: tuple[Channel, ...], open_to: _Open) -> tuple[Contact | None, tuple[Reason, ...]]:
     passed: list[Reason] = []
     for channel in channels:
-        hindrance = obstacle(channel, contacts.get(channel), available)
+        hindrance = open_to.obstacle(channel)
         if hindrance is None:
-            return contacts[channel], tuple(passed)
+            return open_to.contacts[channel], tuple(passed)
         passed.append(hindrance)
     return None, tuple(passed)
 
@@ -276,7 +287,10 @@ CLOSED = {
 """What an address's state means, in words."""
 
 
-def obstacle(channel: Channel, contact: Contact | None, available: Collection[Channel]) -> Reason | None:
+def obstacle(
+    channel: Channel, contact: Contact | None, available: Collection[Channel], kind: MessageKind
+) -> Reason | None:
+    """Why a channel cannot be used for messages of this kind, if it cannot."""
     name = NAMES[channel]
     if channel not in available:
         return Reason("channel_unavailable", f"{name} is not available here.")
@@ -284,6 +298,8 @@ def obstacle(channel: Channel, contact: Contact | None, available: Collection[Ch
         return Reason("no_address", f"There is no address for {name}.")
     if contact.consent != "granted":
         return Reason("consent_refused", f"The person refused {name}.")
+    if kind not in contact.wants:
+        return Reason("consent_refused", f"The person wants no {kind}s by {name}.")
     if contact.state != "ok":
         because = CLOSED.get(contact.state, contact.state)
         return Reason(f"contact_{contact.state}", f"The address for {name} is closed: {because}.")
@@ -335,7 +351,8 @@ def inputs_of(
         "timezone": person.timezone if person else None,
         "scores": person.scores if person else {},
         "tier": tier_of(person),
-        "contacts": {c.channel: {"state": c.state, "consent": c.consent} for c in contacts.values()},
+        "kind": sequence.kind,
+        "contacts": {c.channel: {"state": c.state, "consent": c.consent, "wants": c.wants} for c in contacts.values()},
     }
 
 

@@ -23,6 +23,8 @@ Fallback = Literal["email", "telegram", "auto", "none"]
 Tier = Literal["low", "medium", "high"]
 OnAmbiguous = Literal["hold", "retry"]
 Severity = Literal["error", "warning"]
+MessageKind = Literal["sequence", "announcement"]
+"""What people agree to apart."""
 
 PLACEHOLDERS = ("user_name", "first_name", "dashboard_url")
 """Names that may also be written in single braces, as `{user_name}`."""
@@ -125,6 +127,11 @@ class Sequence(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, om
         """The step of that number, from 1; None beyond the last."""
         return self.steps[number - 1] if 1 <= number <= len(self.steps) else None
 
+    @property
+    def kind(self) -> MessageKind:
+        """What people have to want for its messages to be sent to them."""
+        return kind_of(self.type)
+
     def template_of(self, step: Step) -> Template:
         """The layout that a step's email gets."""
         return step.template or self.template
@@ -158,6 +165,12 @@ def duration(text: str) -> timedelta:
     return span
 
 
+def kind_of(sequence_type: str) -> MessageKind:
+    """Announcements are what is of type `announcement`, or of one that begins so: `announcement-spring`. `message_kind` in
+    publish.sql says the same to those who claim."""
+    return "announcement" if _ANNOUNCEMENT.match(sequence_type) else "sequence"
+
+
 def definition(sequence: Sequence) -> dict[str, Any]:
     """The parsed form for the database."""
     return msgspec.to_builtins(sequence)
@@ -179,6 +192,7 @@ def alternatives(arms: tuple[Variant, ...], wordings: dict[Tier, Words]) -> list
     return found + [(f"wordings.{tier}", words) for tier, words in wordings.items()]
 
 
+_ANNOUNCEMENT = re.compile(r"announcements?([_-]|\Z)")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _DURATION = re.compile(r"([0-9]{1,6})([mhdw])")
 _SINGLE_BRACES = re.compile(rf"(\{{\{{.*?\}}\}}|\{{%.*?%\}}|\{{#.*?#\}})|\{{({'|'.join(PLACEHOLDERS)})\}}", re.DOTALL)

@@ -17,8 +17,10 @@ from nurture_contracts.ids import uuid7
 from nurture_controller.measuring import PLANNED
 from nurture_controller.people import Contact, Person
 from nurture_controller.placing import DeliveryRow, Known, Placed
+from nurture_controller.sequence import MessageKind
 
 SCORES = ("overall", "email", "telegram")
+_CONSENT: dict[MessageKind, str] = {"sequence": "consent", "announcement": "announcement_consent"}
 
 
 async def people(rows: Rows, ids: Sequence[UUID], now: datetime) -> dict[UUID, Known]:
@@ -32,7 +34,11 @@ def _known(row: asyncpg.Record) -> Known:
     for channel in ("email", "telegram"):
         if row[channel] is not None:
             contacts[channel] = Contact(
-                channel=channel, address=row[channel], state=row[f"{channel}_state"], consent=row[f"{channel}_consent"]
+                channel=channel,
+                address=row[channel],
+                state=row[f"{channel}_state"],
+                consent="refused" if row[f"{channel}_unsubscribed"] else "granted",
+                wants=tuple(kind for kind, said in _CONSENT.items() if row[f"{channel}_{said}"] == "granted"),
             )
     person = Person(
         id=row["id"],

@@ -69,7 +69,13 @@ def people(s: _Session, ids, now):
         for channel in ("email", "telegram"):
             contact = s.get("gateway.contacts", (id, channel)) or {}
             row |= {channel: contact.get("address")}
-            row |= {f"{channel}_{name}": contact.get(name) for name in ("state", "consent")}
+            row |= {f"{channel}_state": contact.get("state"), f"{channel}_unsubscribed": None}
+            row |= dict.fromkeys((f"{channel}_consent", f"{channel}_announcement_consent"))
+            if contact:
+                said = contact["consent"]
+                row[f"{channel}_unsubscribed"] = said == "refused"
+                row[f"{channel}_consent"] = said if contact["opt_in_sequences"] else "refused"
+                row[f"{channel}_announcement_consent"] = said if contact["opt_in_announcements"] else "refused"
         answer.append(row)
     return answer
 

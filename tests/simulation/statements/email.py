@@ -1,5 +1,7 @@
 """The email room's statements. Test mails are not simulated."""
 
+from nurture_controller.sequence import kind_of as _kind_of
+
 from tests.simulation.statements.chassis import _after
 from tests.simulation.tables import Session as _Session
 
@@ -126,13 +128,20 @@ def _fell(s: _Session, message, now, arrived):
     contact = s.get("gateway.contacts", (message["user_id"], "email"))
     if contact is None:
         return "suppressed/no_contact"
-    if contact["consent"] != "granted":
+    if not _wants(contact, message):
         return "suppressed/refused"
+    if contact["address"] and contact["address"].lower() != message["address"].lower() and not arrived:
+        return "suppressed/address_changed"
     if contact["state"] != "ok":
         return f"suppressed/{contact['state']}"
     if message["expires_at"] < now and not arrived:
         return "expired/too_late"
     return None
+
+
+def _wants(contact, message):
+    """The person's word and the switch for this kind of message, as the view `contacts` puts them together."""
+    return contact["consent"] == "granted" and contact[f"opt_in_{_kind_of(message['sequence_type'])}s"]
 
 
 def _outbound(s: _Session, delivery_id):

@@ -3,7 +3,7 @@
 from itertools import groupby as _groupby
 
 from tests.simulation.statements.chassis import _after
-from tests.simulation.statements.email import _held, _is_held, _outbound, _parked
+from tests.simulation.statements.email import _held, _is_held, _outbound, _parked, _wants
 from tests.simulation.tables import Session as _Session
 
 _NEW = {
@@ -104,8 +104,12 @@ def _fell(s: _Session, message, chat, moved, now):
         return "suppressed/refused"
     if contact is None:
         return "suppressed/no_contact"
-    if contact["consent"] != "granted":
+    if not _wants(contact, message):
         return "suppressed/refused"
+    own = s.get("chats", contact["address"]) or {}
+    now_in, then_in = own.get("moved_to") or contact["address"], chat.get("moved_to") or message["address"]
+    if contact["address"] and now_in != then_in:
+        return "suppressed/chat_changed"
     if contact["state"] != "ok":
         return f"suppressed/{contact['state']}"
     if chat.get("state") == "replaced" and chat["moved_to"] is None:

@@ -181,9 +181,18 @@ select sequence_type, step::int as step, channel, status, count(*) as deliveries
 from controller.deliveries where sequence_type <> '_canary' group by 1, 2, 3, 4;
 grant select on {publish}.delivery_counts to nurture_gateway;
 
+-- Whether a message is one of a sequence or an announcement, which people agree to apart; its type's name says so, as in
+-- sequence.py. A test holds them together.
+create or replace function {publish}.message_kind(sequence_type text) returns text
+language sql immutable parallel safe as $$
+    select case when sequence_type ~ '^announcements?([_-]|$)' then 'announcement' else 'sequence' end
+$$;
+grant execute on function {publish}.message_kind(text)
+    to nurture_email, nurture_telegram, nurture_gateway, nurture_scoring, nurture_controller;
+
 create or replace view {publish}.outbound_messages as
 select d.id as delivery_id, d.user_id, d.channel, c.address, c.template, c.subject, c.body, c.params, c.expires_at,
-       e.state <> 'cancelled' as enrolment_active, d.sequence_type, c.traceparent
+       e.state <> 'cancelled' as enrolment_active, d.sequence_type, c.traceparent, {publish}.message_kind(d.sequence_type) as kind
 from controller.deliveries d
 join controller.delivery_contents c on c.delivery_id = d.id
 join controller.enrolments e on e.id = d.enrolment_id;

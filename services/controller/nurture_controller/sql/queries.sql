@@ -52,7 +52,9 @@ insert into cancelled_starts (command_id, at) values ($1, $2) on conflict do not
 -- Persons and the canary, both contacts and scores as of $2, one row a person. A hint for planning: the claim decides again.
 select u.id, u.first_name, u.timezone, u.locale, u.attributes, u.preferred_channel, u.preferred_time,
        e.address as email, e.state as email_state, e.consent as email_consent,
+       e.announcement_consent as email_announcement_consent, e.unsubscribed as email_unsubscribed,
        t.address as telegram, t.state as telegram_state, t.consent as telegram_consent,
+       t.announcement_consent as telegram_announcement_consent, t.unsubscribed as telegram_unsubscribed,
        s.email_score, s.telegram_score, s.overall_score
 from (select id, first_name, timezone, locale, attributes, preferred_channel, preferred_time from {publish}.people
       union all select user_id, 'Canary', 'UTC', 'en', '{}', null, 'morning' from {publish}.canaries) u
@@ -297,7 +299,7 @@ select d.id, d.channel, d.sequence_type, d.step, d.status, newer.id as newer, a.
             when e.state = 'cancelled' then 'enrolment_cancelled'
             when c.body = '' then 'no_words'
             when a.address is null then 'no_address'
-            when a.consent <> 'granted' then 'consent_refused'
+            when {use consent} <> 'granted' then 'consent_refused'
             when a.state <> 'ok' or s.reason is not null then 'address_unusable' end as forbidden,
        case when d.status in ('unknown', 'sent', 'delivered', 'opened', 'clicked') then 'may_have_arrived'
             when b.fallback_id is not null then 'fell_back' end as doubt
@@ -314,6 +316,10 @@ left join lateral (
     select n.id from deliveries n
     where n.enrolment_id = d.enrolment_id and n.step = d.step and n.channel = d.channel and n.round > d.round
     order by n.round desc limit 1) newer on true
+
+-- name: consent
+-- The word that counts for a delivery of this type.
+case {publish}.message_kind(d.sequence_type) when 'announcement' then a.announcement_consent else a.consent end
 
 -- name: rounds_plan
 -- A new round of each: the same place and words, the address of now, and as much time as the first one had.

@@ -110,7 +110,8 @@ taken as (
 )
 
 -- name: checked
--- The rule: who of `source` may be sent to at this moment, and if not, why.
+-- The rule: who of `source` may be sent to at this moment, and if not, why. An address that is not the person's any more gets
+-- nothing, but for the repeat of a request that it may have got: under its key that is the same request or none.
 checked as (
     select s.id, s.place, s.test, s.arrived, o.address, o.template, o.subject, o.body, o.params, o.traceparent,
         t.address as test_address, t.user_name as test_user_name, t.template as test_template, t.purpose as test_purpose,
@@ -123,7 +124,8 @@ checked as (
             when not o.enrolment_active then 'suppressed/cancelled'
             when u.reason is not null then 'suppressed/' || u.reason
             when c.user_id is null then 'suppressed/no_contact'
-            when c.consent <> 'granted' then 'suppressed/refused'
+            when case o.kind when 'announcement' then c.announcement_consent else c.consent end <> 'granted' then 'suppressed/refused'
+            when lower(c.address) <> lower(o.address) and not s.arrived then 'suppressed/address_changed'
             when c.state <> 'ok' then 'suppressed/' || c.state
             when o.expires_at < $3::timestamptz and not s.arrived then 'expired/too_late'
         end as fell

@@ -39,8 +39,9 @@ async def show_preferences(room: TheRoom, ref: Annotated[str, PATH_REF]) -> Pref
     "/users/{ref:str}/preferences",
     tags=["People"],
     summary="Change a person's preferences",
-    description="What is left out stays. Wanting something on a channel that the person refused is a conflict, unless "
-    '`"consent": "granted"` records that they have changed their mind.',
+    description="What is left out stays. `opt_in_announcements` is about messages of type `announcement`, or of a type that "
+    "begins so (`announcement-spring`); `opt_in_sequences` about all others. Wanting something on a channel that the person "
+    'refused is a conflict, unless `"consent": "granted"` records that they have changed their mind.',
     responses={200: made(Preferences, "The preferences, changed"), **refusals(404, 409)},
 )
 async def change_preferences(

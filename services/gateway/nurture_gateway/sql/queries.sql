@@ -447,7 +447,9 @@ select id, external_id, first_name, timezone, locale, preferred_channel, preferr
 
 -- name: why_contacts
 -- How they may be reached.
-select channel, state, reason, consent, changed_at from {publish}.contacts where user_id = $1 order by channel
+select channel, state, reason, case when unsubscribed then 'refused' else 'granted' end as consent,
+    consent = 'granted' as opt_in_sequences, announcement_consent = 'granted' as opt_in_announcements, changed_at
+from {publish}.contacts where user_id = $1 order by channel
 
 -- name: why_scores
 -- What their answers say.
@@ -598,7 +600,7 @@ from (
         select u.id, coalesce(bool_or(c.channel = 'email'), false) as email,
             coalesce(bool_or(c.channel = 'telegram'), false) as telegram
         from users u left join {publish}.contacts c
-            on c.user_id = u.id and c.address is not null and c.state = 'ok' and c.consent = 'granted'
+            on c.user_id = u.id and c.address is not null and c.state = 'ok' and 'granted' in (c.consent, c.announcement_consent)
         group by u.id
     ) each
 ) p

@@ -25,16 +25,19 @@ grant execute on function {publish}.engagement_score_at(float8, float8, float8, 
     to nurture_gateway, nurture_controller, nurture_scoring;
 
 -- R and N by person and kind. `blocked` is what the gateway knows of the address and the person's word; a blocked channel
--- answers nothing any more. `overall` is blocked when somebody said no and no channel is left. Contacts are looked up one
--- by one: a join would read all of them for a page of a thousand people.
+-- answers nothing any more. One is open as long as sequences or announcements are wanted there. `overall` is blocked when
+-- somebody said no and no channel is left. Contacts are looked up one by one: a join would read all of them for a page of a
+-- thousand people.
 create or replace view {publish}.engagement_states as
 select s.user_id, k.kind, least(k.r, k.n) as r, k.n, coalesce(k.blocked, false) as blocked
 from scoring.states s
 left join lateral (
-    select c.address, c.state, c.consent from {publish}.contacts c where c.user_id = s.user_id and c.channel = 'email' limit 1
+    select c.address, c.state, case when 'granted' in (c.consent, c.announcement_consent) then 'granted' else 'refused' end as consent
+    from {publish}.contacts c where c.user_id = s.user_id and c.channel = 'email' limit 1
 ) e on true
 left join lateral (
-    select c.address, c.state, c.consent from {publish}.contacts c where c.user_id = s.user_id and c.channel = 'telegram' limit 1
+    select c.address, c.state, case when 'granted' in (c.consent, c.announcement_consent) then 'granted' else 'refused' end as consent
+    from {publish}.contacts c where c.user_id = s.user_id and c.channel = 'telegram' limit 1
 ) t on true
 cross join lateral (select
     coalesce(e.consent = 'refused' or (e.address is not null and e.state <> 'ok'), false) as email,

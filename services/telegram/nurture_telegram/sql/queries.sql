@@ -89,7 +89,8 @@ checked as materialized (
                     and (c.consent_at > r.at and coalesce(r.user_id, h.user_id) = o.user_id) is not true
             ) then 'suppressed/refused'
             when c.user_id is null then 'suppressed/no_contact'
-            when c.consent <> 'granted' then 'suppressed/refused'
+            when case o.kind when 'announcement' then c.announcement_consent else c.consent end <> 'granted' then 'suppressed/refused'
+            when coalesce(n.moved_to, c.address) <> coalesce(h.moved_to, o.address) then 'suppressed/chat_changed'
             when c.state <> 'ok' then 'suppressed/' || c.state
             when h.state = 'replaced' and h.moved_to is null then 'suppressed/chat_changed'
             when h.user_id <> o.user_id and h.linked_at >= c.changed_at then 'suppressed/chat_changed'
@@ -102,6 +103,7 @@ checked as materialized (
     left join {publish}.contacts c on c.user_id = o.user_id and c.channel = 'telegram'
     left join chats h on h.chat_id = o.address
     left join chats m on m.chat_id = h.moved_to
+    left join chats n on n.chat_id = c.address
 ), chosen as materialized (
     select * from (
         select distinct on (chat_id) delivery_id, chat_id, next_at from checked
