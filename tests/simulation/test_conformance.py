@@ -141,18 +141,19 @@ def test_telegram_volleys_and_the_reaper(walk) -> None:
     tables = ("telegram.pages", "telegram.claims", "telegram.chat_pace", "telegram.chats", "telegram.refusals")
 
     async def scene(pair: Both, chance: random.Random) -> None:
-        planned = await Planned(pair, chance).make(6, 10)
+        planned = await Planned(pair, chance).make(8, 10)
         members, pages, ends = planned.deliveries["telegram"], [], set()
         people = {row["address"]: row["user_id"] for row in pair.tables.rows("gateway.contacts")}
         for chat, person in (("1005", people["1005"]), ("1004", people["1003"]), ("-1002", None)):
             await pair.put("telegram.refusals", chat_id=chat, at=NOW, user_id=person)
         for chat in ("1004", "1005"):
             await pair.change("gateway.contacts", (people[chat], "telegram"), consent_at=NOW + timedelta(days=1))
+        await pair.change("gateway.contacts", (people["1007"], "telegram"), address="77", address_key="77")
 
         def ended() -> dict[str, Any] | None:
             return some(pair, chance, "telegram.claims", lambda row: row["attempt"] > 0)
 
-        for _ in range(400):
+        for _ in range(500):
             match chance.randrange(10):
                 case 0 | 1:
                     if not pages or chance.random() < 0.9:
