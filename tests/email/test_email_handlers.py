@@ -146,18 +146,26 @@ def test_a_mail_that_asked_for_an_address_tells_of_it_as_any_other_does(play) ->
     play(scene)
 
 
-def test_nobody_is_asked_for_an_address_that_is_closed_or_was_refused_meanwhile(play) -> None:
+def test_nobody_is_asked_for_an_address_that_is_closed_refused_or_not_theirs_any_more(play) -> None:
     async def scene(stand: Stand) -> None:
         room = await stand.room()
-        (_, closed), (gone, refused), (_, wanted) = [await asked(stand, f"{name}@x.test") for name in "abc"]
+        (_, closed), (gone, refused), (_, wanted), (moved, changed), (some, partly) = [
+            await asked(stand, f"{name}@x.test") for name in "abcde"
+        ]
+        await stand.admin.execute(
+            "update gateway.contacts set address = 'new@x.test', address_key = 'new@x.test' where user_id = $1", moved
+        )
+        # It belongs to neither kind of message, so who wants one of them may be asked.
+        await stand.admin.execute("update gateway.contacts set opt_in_sequences = false where user_id = $1", some)
         await stand.admin.execute("insert into email.suppressions values ('a@x.test', 'bounced', now(), $1)", uuid7())
         await stand.admin.execute("update gateway.contacts set consent = 'refused' where user_id = $1", gone)
-        await room.page([closed, refused, wanted], test=True)
+        await room.page([closed, refused, wanted, changed, partly], test=True)
         await room.work()
-        assert [to for _, _, to in room.provider.calls] == [["c@x.test"]]
+        assert [to for _, _, to in room.provider.calls] == [["c@x.test", "e@x.test"]]
         (told,) = [message for message in await room.said() if isinstance(message, events.TestEmailsProgressed)]
         assert {item.delivery_id: (item.kind, item.reason) for item in told.items} == {
             closed: ("failed", "bounced"), refused: ("failed", "refused"), wanted: ("sent", None),
+            changed: ("failed", "address_changed"), partly: ("sent", None),
         }  # fmt: skip
 
     play(scene)
@@ -168,6 +176,8 @@ def test_what_an_operator_lifts_is_written_to_until_the_next_report(play) -> Non
         room = await stand.room()
         ids = await stand.deliveries(4)
         await stand.admin.execute("update controller.delivery_contents set address = 'p0@x.test'")
+        for id in ids:
+            await stand.contact(id, "address = 'p0@x.test'")
         word = "insert into gateway.suppressions_by_hand values ('p0@x.test', $1, '', $2)"
 
         async def said(day: int) -> None:

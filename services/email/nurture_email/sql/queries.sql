@@ -118,7 +118,8 @@ checked as (
         case
             when s.test and t.id is null then 'rejected/missing'
             when t.purpose = 'verification' and u.reason is not null then 'suppressed/' || u.reason
-            when t.purpose = 'verification' and c.consent <> 'granted' then 'suppressed/refused'
+            when t.purpose = 'verification' and c.unsubscribed then 'suppressed/refused'
+            when t.purpose = 'verification' and lower(c.address) <> lower(t.address) and not s.arrived then 'suppressed/address_changed'
             when s.test then null
             when o.delivery_id is null then 'rejected/missing'
             when not o.enrolment_active then 'suppressed/cancelled'
