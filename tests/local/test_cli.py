@@ -172,7 +172,8 @@ def test_what_is_wrong_with_a_command_is_told_to_the_end(line: str) -> None:
 
 def _live(request: httpx.Request) -> httpx.Response:
     if request.method == "GET":
-        report = {"started": 2, "running": 1, "refused_count": 1, "refused_by_reason": {"no_reachable_channel": 1}}
+        reasons = {"no_reachable_channel": 1, "already_running": 1}
+        report = {"started": 2, "running": 1, "refused_count": 2, "refused_by_reason": reasons}
         return httpx.Response(200, json={"state": "settled", "status": 200, "result": {}, **report})
     if _body(request).get("confirm") != 4:
         problem = {"title": "Confirmation needed", "code": "confirm_needed", "people": 4}
@@ -188,7 +189,8 @@ def test_many_people_on_a_live_channel_need_yes(
     assert "4 people" in capsys.readouterr().err
     assert len(seen) == 1
     assert cli.call(["trigger", "--all", "onboarding", "--yes"]) == 0
-    assert "started 2, already running 1, refused 1" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "started 2, refused 2" in told and "1 refused: already running" in told
     assert _body(seen[2])["confirm"] == 4
     assert len({request.headers.get("idempotency-key") for request in seen[:3]}) == 3
 

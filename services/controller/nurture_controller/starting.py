@@ -2,7 +2,7 @@
 
 from collections import Counter
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import structlog
@@ -27,10 +27,11 @@ from nurture_controller.store import people, save_deliveries
 log = structlog.get_logger()
 REFUSED_LISTED = 1000
 """How many refusals a job's answer names one by one; all are counted by reason."""
+RUNNING: Final = "already_running"
 
 HINTS = {
     "unknown_person": "Create them first with POST /admin/api/users.",
-    "already_running": "Wait until it ends, or cancel it with POST /admin/api/nurture/cancel.",
+    RUNNING: "Wait until it ends, or cancel it with POST /admin/api/nurture/cancel.",
     "no_reachable_channel": "Give the person an address, or mend theirs; `nurture email suppressed` lists closed ones.",
 }
 
@@ -199,9 +200,7 @@ class Starter:
                     }
                 )
                 for user_id in lost:
-                    refused[user_id] = Refusal(
-                        code="already_running", detail="It was started a moment ago.", status=409
-                    )
+                    refused[user_id] = Refusal(code=RUNNING, detail="It was started a moment ago.", status=409)
             await save_deliveries(tx, placed, {one.id: sequence.type for one in placed}, now, self._config.page_size)
         return Begun(placed, running, refused, waits)
 
@@ -240,17 +239,14 @@ class Starter:
             begun = await self.begin(
                 tx, job["command_id"], published, page, job["context"], job["override_channel"], self._clock.now()
             )
-            running = sum(1 for refusal in begun.refused.values() if refusal.code == "already_running")
-            why = Counter(job["refused_by_reason"]) + Counter(
-                r.code for r in begun.refused.values() if r.code != "already_running"
-            )
-            named = [
-                {"user": user, "reason": r.code} for user, r in begun.refused.items() if r.code != "already_running"
-            ]
+            running = sum(1 for refusal in begun.refused.values() if refusal.code == RUNNING)
+            why = Counter(job["refused_by_reason"]) + Counter(r.code for r in begun.refused.values())
+            named = [{"user": user, "reason": r.code} for user, r in begun.refused.items()]
             if late:
                 why["expired"] += job["people"] - job["cursor"]
                 named = [{"user": user, "reason": "expired"} for user in job["page"]]
-            refused = (job["refused"] + named)[:REFUSED_LISTED]
+            # Where not all can be named, those are who will not come by themselves.
+            refused = sorted(job["refused"] + named, key=lambda one: one["reason"] == RUNNING)[:REFUSED_LISTED]
             started, running = job["started"] + len(begun.started), job["running"] + running
             cursor = job["people"] if late else job["cursor"] + len(page)
             done = cancelled or cursor >= job["people"]

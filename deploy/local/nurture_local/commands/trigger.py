@@ -71,11 +71,9 @@ def _show(answer: dict[str, Any]) -> None:
             markup=False,
         )
     elif "refused_by_reason" in answer:
-        console.print(
-            f"started {answer['started']}, already running {answer['running']}, refused {answer['refused_count']}"
-        )
+        console.print(f"started {answer['started']}, refused {answer['refused_count']}")
         for reason, count in answer["refused_by_reason"].items():
-            console.print(f"  {count} refused: {reason}", markup=False)
+            console.print(f"  {count} refused: {reason.replace('_', ' ')}", markup=False)
     else:
         console.print(f"accepted, will be done: {answer.get('status_url', answer)}", markup=False)
 

@@ -26,7 +26,10 @@ class Refusal(Struct):
 
 
 class CommandShown(Struct, kw_only=True):
-    """A command: accepted, settled or expired. The counts belong to triggers and grow while they run."""
+    """A command: accepted, settled or expired. The counts belong to triggers and grow while they run.
+
+    Of those refused, `running` are in the sequence already. `refused` names up to 1,000, these last.
+    """
 
     id: UUID
     kind: str
