@@ -12,22 +12,31 @@ from tests.faults.forkserver import Forks
 from tests.faults.stand import ROOMS, Stand, standing
 from tests.faults.workload import Clients
 
-EMAILS_A_SECOND, CHATS_A_SECOND = 10, 25
+EMAILS_A_SECOND, CHATS_A_SECOND = 10, 10
 MAILS_A_SECOND = 40
 """Over SMTP."""
+PACED = 5
+"""Of either in a second where each window of one is looked at: slots lie further apart than a busy machine's stalls."""
+
+
+def _doubled(emails: int, chats: int) -> dict[str, Any]:
+    return {
+        "replicas": dict.fromkeys(ROOMS, 2),
+        "env": {
+            "sandbox": {"SANDBOX_RATE_LIMIT": str(emails)},
+            "email": {"RESEND_RATE_LIMIT": str(emails)},
+            "telegram": {"TELEGRAM_RATE_LIMIT": str(chats)},
+        },
+    }
+
+
 KINDS: dict[str, dict[str, Any]] = {
     "single": {},
     "mutants": {},
     "wired": {"wires": ("nats", "postgres", "provider")},
     "clustered": {"clustered": True},
-    "double": {
-        "replicas": dict.fromkeys(ROOMS, 2),
-        "env": {
-            "sandbox": {"SANDBOX_RATE_LIMIT": str(EMAILS_A_SECOND)},
-            "email": {"RESEND_RATE_LIMIT": str(EMAILS_A_SECOND)},
-            "telegram": {"TELEGRAM_RATE_LIMIT": str(CHATS_A_SECOND)},
-        },
-    },
+    "double": _doubled(EMAILS_A_SECOND, CHATS_A_SECOND),
+    "paced": _doubled(PACED, PACED),
     "relayed": {
         "told": {"EMAIL_PROVIDER": "smtp"},
         "replicas": {"email": 2},
@@ -39,7 +48,7 @@ KINDS: dict[str, dict[str, Any]] = {
     },
 }
 """What stands there are: one of each service, the same for planted bugs, the same behind proxies, the same on a bus of three nodes,
-two of each under limits that they meet, two of email over SMTP."""
+two of each under limits that they meet, the same under limits whose seconds are counted, two of email over SMTP."""
 
 
 @pytest.fixture(scope="session")
@@ -117,6 +126,12 @@ def clustered(stands: Stands) -> Rows:
 def double(stands: Stands) -> Rows:
     """The same with two of each service."""
     return _rows(stands, "double")
+
+
+@pytest.fixture
+def paced(stands: Stands) -> Rows:
+    """The same with two of each service, under limits whose seconds are counted."""
+    return _rows(stands, "paced")
 
 
 @pytest.fixture
