@@ -24,6 +24,13 @@ UNDER_WAY = (
 )
 
 
+def in_flight(row: Row, load: Load) -> bool:
+    """Whether a call is under way; a quick machine may be through with everybody, and gets more to do."""
+    if not load.left and not row.stand.unfinished():
+        row.clients.start(row.clients.people(4, 4, acts=("open", "ignore"), habits="24"), "all_off")
+    return bool(row.stand.value(UNDER_WAY))
+
+
 def off_and_on(row: Row, rounds: int, *disks: BlockDevice) -> None:
     """Under load, with calls in flight, as often as asked for; then it drains by itself, and every check is asked."""
     stand, clients = row.stand, row.clients
@@ -33,7 +40,7 @@ def off_and_on(row: Row, rounds: int, *disks: BlockDevice) -> None:
     with Load(clients, stand, people, "all_off", row.seed) as load:
         for number in range(rounds):
             wanted = PEOPLE * 2 * (rounds - number) // (rounds + 1)
-            eventually(lambda wanted=wanted: load.left < wanted and stand.value(UNDER_WAY), "calls in flight")
+            eventually(lambda wanted=wanted: load.left < wanted and in_flight(row, load), "calls in flight")
             row.note("everything is off")
             row.count_kill(stand.telegram)
             began = time.monotonic()

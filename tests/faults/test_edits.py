@@ -64,7 +64,7 @@ def test_a_cancelled_enrolment_is_not_tried_again(single: Rows) -> None:
 
         def cancel(some: list[Person]) -> None:
             for person in some:
-                answer = clients.ask(
+                answer = clients.answer(
                     "cancel", "/admin/api/nurture/cancel", {"user_id": person.name, "sequence_type": "cancelled"}
                 )
                 assert answer is not None and answer.json()["cancelled"] == 1, answer and answer.text

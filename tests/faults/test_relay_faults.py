@@ -75,6 +75,8 @@ def test_senders_are_killed_under_load(relayed: Rows) -> None:
             for kill in range(KILLS):
                 if kill == KILLS - 1:
                     eventually(lambda: not load.left, "everybody to be started")
+                    # Theirs may be over already on a quick machine.
+                    start(row, 8)
                 eventually(lambda: stand.value(SENDING), "calls under way")
                 row.kill(stand.room("email")[kill % 2])
         row.healed()
@@ -202,7 +204,7 @@ def test_the_relay_is_a_black_hole(relayed: Rows) -> None:
     """Nobody answers and nobody hangs up: calls end by their time-out, and only those of a message may be unknown."""
     with relayed("F9 SMTP the relay is black-holed both ways") as row:
         stand, wire = row.stand, row.stand.wires["relay"]
-        stand.chaos(latency_ms=300)
+        stand.chaos(latency_ms=1000)
         begun = wire.down.notice(b"354 ")
         people = start(row, 20, "ignore")
         eventually(begun.is_set, "a message under way")
@@ -244,14 +246,16 @@ def test_a_server_is_killed_in_the_middle_of_a_volley(relayed: Rows, server: str
     with relayed(f"F6 F14 SMTP kill -9 {server} in the middle of a volley") as row:
         stand = row.stand
         stand.chaos(latency_ms=600, reply_ms=100)
-        people = start(row, 30)
+        people: list[Person] = []
         for _ in range(2):
+            # Each time of its own: a server may take so long to come back that all before are sent.
+            people += start(row, 16)
             eventually(lambda: stand.value(SENDING) >= CONCURRENCY // 2, "a volley under way")
             row.kill(stand.processes[server])
             stand.processes[server].wait_ready()
         stand.chaos()
         row.healed()
-        assert ended(row, row.judge(unknown=0, messages=True), people) == {("sent", None): 30}
+        assert ended(row, row.judge(unknown=0, messages=True), people) == {("sent", None): 32}
 
 
 def test_replies_to_commits_of_a_volley_are_lost(relayed: Rows) -> None:

@@ -18,6 +18,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("single")]
 
 ACTS = ("open", "click", "bounce", "complain", "ignore")
 EMAILS, CHATS = 20, 10
+TRIES = 5
 _DUE = (
     "select e.seq, e.webhook_id, e.kind, e.via, e.link, e.at, e.happens_at, e.attempts, m.id, m.at, m.sender, m.subject, "
     "m.envelope, m.headers, m.tags, null from events e join messages m on m.seq = e.message_seq "
@@ -42,9 +43,16 @@ def test_reports_come_three_times_shuffled_and_early(single: Rows) -> None:
         signer = Signer(stand.sandbox.env["RESEND_WEBHOOK_SECRET"])
         # The reply takes longer than the reports: they come for a mail that is still being sent.
         stand.chaos(reply_ms=1200, webhooks="off", telegram={"reply_ms": 300})
-        clients.start(clients.people(EMAILS, CHATS, acts=ACTS, habits="3456"))
-        eventually(lambda: len({event.email_id for event in reports(stand)}) >= EMAILS, "the provider's reports")
-        assert stand.value("select count(*) from email.claims where state = 'open'"), "the reply was first"
+        open_claims, started = "select count(*) from email.claims where state = 'open'", 0
+        # Again where this machine stood still for so long that the reply was first.
+        while started == 0 or (not stand.value(open_claims) and started < TRIES * EMAILS):
+            clients.start(clients.people(EMAILS, CHATS, acts=ACTS, habits="3456"))
+            started += EMAILS
+            eventually(
+                lambda wanted=started: len({event.email_id for event in reports(stand)}) >= wanted,
+                "the provider's reports",
+            )
+        assert stand.value(open_claims), "the reply was first"
         copies = reports(stand) * 2
         random.Random(row.seed).shuffle(copies)
         for event in copies:

@@ -118,6 +118,15 @@ class Clients:
                 return None
             pause.wait(0.1)
 
+    def answer(self, kind: str, path: str, body: Any) -> httpx.Response | None:
+        """The same for a command, whose answer is waited for where it is late: its key gives it."""
+        key = str(uuid4())
+        first = self.ask(kind, path, body, key=key)
+        if first is None or first.status_code != 202:
+            return first
+        self.settled(UUID(first.json()["command_id"]))
+        return self.ask(kind, path, body, key=key)
+
     def publish(self, toml: str) -> None:
         """Publish a sequence, and wait until it is."""
         answer = self.ask("publish", "/admin/api/sequences", content=toml, headers={"Content-Type": "application/toml"})
