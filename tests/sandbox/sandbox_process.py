@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -14,15 +13,10 @@ from typing import Any, NamedTuple
 
 import httpx
 import msgspec
+from nurture_local.ports import free_port
 
 SECRET = "whsec_" + "c2FuZGJveC10ZXN0LXNlY3JldC0wMTIzNDU2Nzg5"
-PATIENCE = 20.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+PATIENCE = 60.0
 
 
 class Heard(NamedTuple):

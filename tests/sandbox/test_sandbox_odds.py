@@ -1,15 +1,18 @@
 """Faults by chance, and the lines of calls that did not simply work."""
 
 import math
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nurture_local.sandbox.odds import Odds
-from sandbox_process import SandboxProcess, mail
+from sandbox_process import PATIENCE, SandboxProcess, mail
 from telegram_client import IGNORES, BotClient
 
 TAGS = [{"name": "delivery_id", "value": "0198c0de-0000-7000-8000-000000000007"}]
@@ -97,10 +100,21 @@ def test_each_fate_of_a_message_and_its_line(quiet: SandboxProcess, fate: str, r
 
 
 def test_a_slow_reply_comes_after_its_effect(quiet: SandboxProcess) -> None:
-    quiet.chaos(reply_ms=2000)
+    quiet.chaos(reply_ms=1000)
+    quiet.client.post("/emails", json=mail("slow@odds.example.com")).raise_for_status()
+    replied = datetime.now(UTC)
+    (message,) = quiet.messages(to="slow@odds.example.com")
+    assert replied - datetime.fromisoformat(message["at"]) >= timedelta(seconds=1)
+
+
+def test_who_gives_up_on_a_slow_reply_has_sent_all_the_same(quiet: SandboxProcess) -> None:
+    quiet.chaos(reply_ms=3000)
     with pytest.raises(httpx.ReadTimeout):
-        quiet.client.post("/emails", json=mail("slow@odds.example.com"), timeout=0.5)
-    assert len(quiet.messages(to="slow@odds.example.com")) == 1
+        quiet.client.post("/emails", json=mail("hasty@odds.example.com"), timeout=0.5)
+    tick, deadline = threading.Event(), time.monotonic() + PATIENCE / 2
+    while not (found := quiet.messages(to="hasty@odds.example.com")) and time.monotonic() < deadline:
+        tick.wait(0.02)
+    assert len(found) == 1
 
 
 def test_odds_are_fractions(quiet: SandboxProcess) -> None:

@@ -3,11 +3,11 @@
 import socket
 from pathlib import Path
 
-from sandbox_process import Receiver, SandboxProcess, mail
+from sandbox_process import PATIENCE, Receiver, SandboxProcess, mail
 
 
 def ended(process: SandboxProcess) -> tuple[int, str]:
-    code = process.process.wait(20)
+    code = process.process.wait(PATIENCE)
     log = process.log()
     process.stop()
     return code, log
