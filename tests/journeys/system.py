@@ -144,14 +144,18 @@ class System:
     def trigger(self, body: dict[str, Any], *, key: str | None = None) -> httpx.Response:
         return self.post("/admin/api/nurture/trigger", body, key=key)
 
-    def answer(self, body: dict[str, Any], *, key: str | None = None) -> httpx.Response:
-        """Trigger and wait for the answer: a busy machine says 202 first, and the same key gives the answer later."""
+    def command(self, path: str, body: Any = None, *, key: str | None = None, **more: Any) -> httpx.Response:
+        """Ask for something and wait for the answer: a busy machine says 202 first, and the same key gives the answer later."""
         key = key or str(uuid4())
-        first = self.trigger(body, key=key)
+        first = self.post(path, body, key=key, **more)
         if first.status_code != 202:
             return first
         self.settled(first.json()["command_id"])
-        return self.trigger(body, key=key)
+        return self.post(path, body, key=key, **more)
+
+    def answer(self, body: dict[str, Any], *, key: str | None = None) -> httpx.Response:
+        """Trigger and wait for the answer."""
+        return self.command("/admin/api/nurture/trigger", body, key=key)
 
     def trigger_all(self, sequence_type: str = "onboarding") -> dict[str, Any]:
         """Start everybody and wait until the command is settled. Returns its answer."""

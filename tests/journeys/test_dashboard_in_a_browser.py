@@ -90,7 +90,7 @@ def split(system: System) -> str:
         f'format = 1\ntype = "{kind}"\ntitle = "Split"\n[[steps]]\nwhen = "now"\nsubject = "Hi"\nbody = "Good day."\n'
         + "".join(f'[[steps.variants]]\nname = "{arm}"\nsubject = "{arm}"\n' for arm in ("short", "long"))
     )
-    answer = system.api.post("/admin/api/sequences", content=toml, headers={"content-type": "application/toml"})
+    answer = system.command("/admin/api/sequences", content=toml, headers={"content-type": "application/toml"})
     assert answer.status_code == 201, answer.text
     return kind
 
@@ -142,7 +142,7 @@ def test_a_sequence_is_triggered_with_override_and_context_and_watched_as_it_mov
     toml = f'format = 1\ntype = "{kind}"\ntitle = "Walk"\n' + "".join(
         step.format(due) for due in ('when = "now"', 'delay = "30d"')
     )
-    answer = system.api.post("/admin/api/sequences", content=toml, headers={"content-type": "application/toml"})
+    answer = system.command("/admin/api/sequences", content=toml, headers={"content-type": "application/toml"})
     assert answer.status_code == 201, answer.text
     name = somebody(system, telegram_chat_id=str(uuid4().int % 10**9 * 10 + 1))
     tab(page, "Sequences")

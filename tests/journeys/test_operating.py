@@ -17,10 +17,10 @@ def test_a_refused_mail_goes_out_once_more_and_is_no_duplicate(system: System) -
     system.answer({"user_id": person, "sequence_type": "onboarding"})
     (first,) = eventually(lambda: system.messages(to=f"{name}@example.test"))
     eventually(lambda: [one for one in system.deliveries(user=person) if one["sent_at"]])
-    refused = system.post(f"/admin/api/deliveries/{first['delivery_id']}/resend")
+    refused = system.command(f"/admin/api/deliveries/{first['delivery_id']}/resend")
     assert (refused.status_code, refused.json()["code"]) == (409, "may_have_arrived")
     url = f"/admin/api/deliveries/{first['delivery_id']}/resend"
-    again = system.post(url, {"may_have_arrived": True})
+    again = system.command(url, {"may_have_arrived": True})
     assert again.status_code == 201, again.text
     both = eventually(lambda: len(found := system.messages(to=f"{name}@example.test")) == 2 and found)
     assert {one["delivery_id"] for one in both} == {first["delivery_id"], again.json()["delivery_id"]}
@@ -29,7 +29,7 @@ def test_a_refused_mail_goes_out_once_more_and_is_no_duplicate(system: System) -
     assert shown["decision"]["resend_of"] == first["delivery_id"] and shown["delivery"]["round"] == 1
     eventually(lambda: not system.counts().get("pending"), what="the end of the second round")
     assert "0 of" in system.cli("verify", "duplicates").stdout
-    processed = system.post("/admin/api/nurture/process")
+    processed = system.command("/admin/api/nurture/process")
     assert processed.status_code == 200 and processed.json()["planned"] == 0
 
 

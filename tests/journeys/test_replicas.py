@@ -49,19 +49,19 @@ def test_two_email_replicas_share_one_limit(data_dir: Path, tmp_path: Path) -> N
 @pytest.mark.long
 def test_two_telegram_replicas_share_one_limit_and_one_polls(data_dir: Path, tmp_path: Path) -> None:
     with running(
-        data_dir, "--replicas", "telegram=2", env={"TELEGRAM_RATE_LIMIT": "25", "SANDBOX_TELEGRAM_RATE": "25"}
+        data_dir, "--replicas", "telegram=2", env={"TELEGRAM_RATE_LIMIT": "8", "SANDBOX_TELEGRAM_RATE": "8"}
     ) as system:
         file = tmp_path / "chats.csv"
         file.write_text(
             "external_id,first_name,telegram_chat_id\n"
-            + "".join(f"c{n},C{n},{900_000_000 + n * 10 + 2}\n" for n in range(250))
+            + "".join(f"c{n},C{n},{900_000_000 + n * 10 + 2}\n" for n in range(100))
         )
         system.cli("people", "import", str(file))
         system.trigger_all()
-        system.quiet(250, within=60)
+        system.quiet(100, within=60)
         ledger = system.ledger()
-        assert (ledger["messages"], ledger["repeats"]) == (250, 0)
-        assert busiest_second(seconds(system, "telegram", "delivery_id")) <= 25 + 1
+        assert (ledger["messages"], ledger["repeats"]) == (100, 0)
+        assert busiest_second(seconds(system, "telegram", "delivery_id")) <= 8 + 1
 
         def holder() -> str:
             rows = system.rows("select holder from telegram.leases where until > now() and name like '%poll%'")

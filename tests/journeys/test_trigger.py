@@ -95,7 +95,7 @@ def test_the_same_key_gives_the_same_answer_and_another_body_is_refused(system: 
 
 def test_a_cancelled_enrolment_ends_and_may_be_started_again(system: System, anna: str) -> None:
     first = system.answer({"user_id": anna, "sequence_type": "onboarding"}).json()
-    cancelled = system.post("/admin/api/nurture/cancel", {"enrolment_id": first["enrolment_id"]})
+    cancelled = system.command("/admin/api/nurture/cancel", {"enrolment_id": first["enrolment_id"]})
     assert cancelled.status_code == 200, cancelled.text
     assert cancelled.json()["cancelled"] == 1
     assert system.answer({"user_id": anna, "sequence_type": "onboarding"}).status_code == 201

@@ -66,7 +66,7 @@ def test_what_is_told_of_variants_is_what_was_done(data_dir: Path, tmp_path: Pat
         assert set(first) == set(people)
         by_name = {people[id]: one for id, one in first.items()}
         # One more to somebody, by an operator, and by another start of the sequence.
-        again = system.post(f"/admin/api/deliveries/{by_name['click-0']['id']}/resend", {"may_have_arrived": True})
+        again = system.command(f"/admin/api/deliveries/{by_name['click-0']['id']}/resend", {"may_have_arrived": True})
         assert again.status_code == 201, again.text
         assert system.answer({"user_id": "click-1", "sequence_type": "letter"}).status_code == 201
         for n in range(4):
