@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from email_sandbox import Sandbox
 from email_stand import Postgres, Stand, standing
+from nurture_email import attempts
 
 Play = Callable[[Callable[[Stand], Awaitable[None]]], None]
 
@@ -17,8 +18,10 @@ def email_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgre
 
 
 @pytest.fixture
-def play(email_postgres: Postgres) -> Play:
+def play(email_postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> Play:
     """Runs a scene in an event loop of its own, on empty tables."""
+    # Waits of what is tried again are over when a test says so (`due`), not because the machine was busy for seconds.
+    monkeypatch.setattr(attempts, "BACKOFF_BASE", 20.0)
 
     def run(scene: Callable[[Stand], Awaitable[None]]) -> None:
         async def whole() -> None:

@@ -171,7 +171,7 @@ def test_what_may_have_arrived_is_unknown_and_never_sent_again(play, behaviour: 
 
 def test_a_timeout_after_the_message_was_taken_is_unknown_and_holds_up_nobody(play) -> None:
     async def scene(stand: Stand) -> None:
-        room = await stand.room(call_seconds=1.0)
+        room = await stand.room(call_seconds=3.0)
         ids = await stand.deliveries(6)
         stand.bot.next[1001] = [takes_and_stays_silent]
         await room.page(ids)
