@@ -1,6 +1,5 @@
 """Triggers, cancels and publications: a row first, then the controller's answer, or 202 and the same answer later."""
 
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -91,10 +90,10 @@ def test_an_unknown_person_is_told_at_once_and_stays_unknown_under_the_key(
 ) -> None:
     name, key = uuid4().hex, uuid4().hex
     body = {"user_id": name, "sequence_type": "onboarding"}
-    began = time.monotonic()
+    # Nobody plays the controller yet: what waited for it would be told 202.
     first = gateway.post(TRIGGER, body, key=key)
     told = problem(first, 404, "person_not_found")
-    assert time.monotonic() - began < 2 and name in told["detail"]
+    assert name in told["detail"]
     gateway.person(external_id=name)
     assert gateway.post(TRIGGER, body, key=key).content == first.content
     controller.answer = starts

@@ -104,7 +104,8 @@ def test_a_stream_ends_when_its_reader_may_not_look_any_more() -> None:
             return next(answers)
 
         reader = Live(asyncio.Event(), beat=0.02).stream([Shown().region()], allowed)
-        assert [item async for item in reader][2:] == [b": here\n\n"]
+        # A beat may come before the region was made for the first time.
+        assert [item async for item in reader if item.startswith(b":")] == [b": here\n\n"]
 
     play(scene)
 
