@@ -78,7 +78,8 @@ def recomputed(system: System) -> dict[tuple[str, str], tuple[float, float]]:
         credit = 0.0
         for kind, when, signal in answers[delivery]:
             certain = 1.0 if kind in ("pressed", "replied") else sure[signal]
-            if kind in ("opened", "clicked") and 0 <= (when - at).total_seconds() < 7:
+            # Mail scanners follow links at once; in a chat it is people who do.
+            if about[delivery][1] == "email" and kind in ("opened", "clicked") and 0 <= (when - at).total_seconds() < 7:
                 certain = 0.0
             credit = max(credit, worth[kind] * certain)
         total = totals[about[delivery]]

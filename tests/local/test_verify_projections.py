@@ -2,6 +2,7 @@
 
 import random
 from datetime import timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -227,10 +228,13 @@ SIGNALS = st.lists(
 
 
 @CALM
-@given(SIGNALS, st.one_of(st.none(), st.integers(0, 30).map(float)), st.one_of(st.none(), st.just(40.0)))
-def test_credits_are_scorings(signals: list, delivered: float | None, goal: float | None) -> None:
+@given(
+    SIGNALS, st.one_of(st.none(), st.integers(0, 30).map(float)), st.one_of(st.none(), st.just(40.0)),
+    st.sampled_from(["email", "telegram"]),
+)  # fmt: skip
+def test_credits_are_scorings(signals: list, delivered: float | None, goal: float | None, channel: Any) -> None:
     room = [theirs.Signal(kind=kind, at=at_, signal=maker, link=link) for kind, at_, maker, link in signals]
-    assert credit(signals, delivered, goal) == theirs.credit(room, delivered, goal)
+    assert credit(signals, delivered, channel, goal) == theirs.credit(room, delivered, channel, goal)
 
 
 @settings(CALM, max_examples=40)

@@ -24,7 +24,7 @@ def opened(after: float, signal: str = "human") -> Signal:
 
 
 def credit(*signals: Signal) -> float:
-    return credits.credit(credits.keep(signals), T)
+    return credits.credit(credits.keep(signals), T, "email")
 
 
 signals = st.builds(
@@ -53,6 +53,16 @@ def test_what_comes_within_seven_seconds_is_a_scanner() -> None:
     assert credit(click(7)) == 0.6
 
 
+def test_in_a_chat_people_tap_at_once() -> None:
+    for early in (6.9, 0.5, -0.5):
+        assert credits.credit((click(early),), T, "telegram") == 0.6
+        assert credits.credit((click(early, signal="unknown"),), T, "telegram") == 0.3
+    assert credits.credit((click(1, signal="machine"),), T, "telegram") == 0
+    assert credits.credit((click(1), click(1.5, "b"), click(2, "c")), T, "telegram") == 0, (
+        "nobody taps three links at once"
+    )
+
+
 def test_the_third_link_of_a_burst_takes_the_first_two_back() -> None:
     assert credit(click(60), click(61, "b")) == 0.6
     assert credit(click(60), click(61, "b"), click(61.9, "c")) == 0
@@ -70,8 +80,8 @@ def test_a_providers_own_open_counts_nothing() -> None:
 
 
 def test_before_delivery_nothing_after_a_goal_everything() -> None:
-    assert credits.credit((click(60),), None) == 0
-    assert credits.credit((), T, T + 5) == 1
+    assert credits.credit((click(60),), None, "email") == 0
+    assert credits.credit((), T, "email", T + 5) == 1
 
 
 @given(st.lists(signals, max_size=50), st.randoms(use_true_random=False), st.integers(1, 4))
@@ -85,15 +95,15 @@ def test_order_repetition_and_paging_change_nothing(found: list[Signal], random,
         kept = credits.keep((*kept, *shuffled[start : start + size]))
     assert kept == whole
     assert len(kept) <= credits.KEPT
-    assert 0 <= credits.credit(kept, T) <= 1
+    assert 0 <= credits.credit(kept, T, "email") <= 1
 
 
 @given(st.lists(signals, max_size=20))
 def test_what_is_stored_is_what_is_read(found: list[Signal]) -> None:
     kept = credits.keep(found)
-    text = credits.stored(kept, T)
+    text = credits.stored(kept, T, "email")
     assert credits.read(text) == kept
-    assert max((row["credit"] for row in json.loads(text)), default=0) == credits.credit(kept, T)
+    assert max((row["credit"] for row in json.loads(text)), default=0) == credits.credit(kept, T, "email")
 
 
 @given(st.lists(signals, max_size=8), st.lists(st.floats(T - 5, T + 5), min_size=1, max_size=3), st.randoms())
@@ -113,7 +123,7 @@ def test_a_message_folds_to_the_same_sums_in_any_order(found: list[Signal], deli
         settle(changes, [(message, after)])
         message = after
     first = min(delivered)
-    worth = credits.credit(credits.keep(found), first)
+    worth = credits.credit(credits.keep(found), first, "email")
     sums = changes.sums["email"][person]
     assert abs(sums.n - weight(first)) < 1e-9
     assert abs(sums.r - worth * weight(first)) < 1e-9

@@ -6,11 +6,14 @@ is judged anew (a burst becomes visible with its third link) takes its credit ba
 """
 
 from collections.abc import Iterable, Sequence
+from math import inf
 from typing import Literal
 
 from msgspec import Struct, json
 from nurture_contracts.events import EventKind, Observation
 from nurture_contracts.events import Signal as Maker
+
+from nurture_scoring.formula import Kind
 
 Answer = Literal["opened", "clicked", "pressed", "replied"]
 
@@ -19,7 +22,9 @@ VERIFIED = frozenset({"replied", "pressed"})
 """The messenger itself vouches that a person did these."""
 CONFIDENCE: dict[Maker, float] = {"human": 0.6, "unknown": 0.3, "machine": 0.0}
 TOO_SOON = 7.0
-"""Seconds after delivery within which nobody has read a message: what comes earlier is a scanner."""
+"""Seconds after delivery within which nobody has read a mail: what comes earlier is a scanner."""
+SCANNED: frozenset[Kind] = frozenset({"email"})
+"""Where something may follow links before their reader does. A chat shows a message as it comes, and people tap at once."""
 BURST_LINKS = 3
 BURST_SECONDS = 2.0
 KEPT = 32
@@ -56,13 +61,12 @@ def _possible(signal: Signal) -> float:
     return WEIGHT[signal.kind] * (1.0 if signal.kind in VERIFIED else CONFIDENCE[signal.signal])
 
 
-def credits(signals: Sequence[Signal], delivered_at: float) -> list[float]:
+def credits(signals: Sequence[Signal], delivered_at: float, channel: Kind) -> list[float]:
     """What each signal is worth, in their order."""
     burst = _bursts(signals)
+    read_from = delivered_at + TOO_SOON if channel in SCANNED else -inf
     return [
-        0.0
-        if signal.kind not in VERIFIED and (signal.at < delivered_at + TOO_SOON or signal in burst)
-        else _possible(signal)
+        0.0 if signal.kind not in VERIFIED and (signal.at < read_from or signal in burst) else _possible(signal)
         for signal in signals
     ]
 
@@ -83,13 +87,13 @@ def _bursts(signals: Sequence[Signal]) -> set[Signal]:
     return found
 
 
-def credit(signals: Sequence[Signal], delivered_at: float | None, goal_at: float | None = None) -> float:
+def credit(signals: Sequence[Signal], delivered_at: float | None, channel: Kind, goal_at: float | None = None) -> float:
     """The credit of a message; nothing before its delivery is known, everything when it led to a goal."""
     if delivered_at is None:
         return 0.0
     if goal_at is not None:
         return 1.0
-    return max(credits(signals, delivered_at), default=0.0)
+    return max(credits(signals, delivered_at, channel), default=0.0)
 
 
 class Stored(Signal, frozen=True, kw_only=True, omit_defaults=True):
@@ -102,11 +106,11 @@ _reader = json.Decoder(tuple[Signal, ...])
 _writer = json.Encoder()
 
 
-def stored(signals: Sequence[Signal], delivered_at: float | None) -> str:
+def stored(signals: Sequence[Signal], delivered_at: float | None, channel: Kind) -> str:
     """The signals in JSON."""
     if not signals:
         return "[]"
-    worth = credits(signals, delivered_at) if delivered_at is not None else [0.0] * len(signals)
+    worth = credits(signals, delivered_at, channel) if delivered_at is not None else [0.0] * len(signals)
     rows = [
         Stored(kind=one.kind, at=one.at, signal=one.signal, link=one.link, credit=value)
         for one, value in zip(signals, worth, strict=True)

@@ -72,7 +72,7 @@ def told(message: Message, news: News) -> Message:
 
 
 def _valued(message: Message) -> Message:
-    worth = credits.credit(message.signals, message.delivered_at, message.goal_at)
+    worth = credits.credit(message.signals, message.delivered_at, message.channel, message.goal_at)
     return message if worth == message.credit else structs.replace(message, credit=worth)
 
 

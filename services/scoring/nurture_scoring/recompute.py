@@ -49,7 +49,8 @@ def recompute(
         line = [(message.delivered_at or 0.0, message.delivery_id) for message in theirs]
         first = occasions.owed(goals.get(user_id, ()), line)
         for message in theirs:
-            worth = credits.credit(message.signals, message.delivered_at, first.get(message.delivery_id))
+            goal_at = first.get(message.delivery_id)
+            worth = credits.credit(message.signals, message.delivered_at, message.channel, goal_at)
             n = weight(message.delivered_at or 0.0)
             add(user_id, message.channel, worth * n, n)
     return states, means

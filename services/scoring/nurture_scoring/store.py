@@ -100,7 +100,7 @@ def _row(message: Message) -> tuple[Any, ...]:
         instant(message.delivered_at) if message.delivered_at is not None else None,
         instant(message.goal_at) if message.goal_at is not None else None,
         message.credit,
-        credits.stored(message.signals, message.delivered_at),
+        credits.stored(message.signals, message.delivered_at, message.channel),
     )
 
 

@@ -126,7 +126,7 @@ def _sums(history: Snapshot) -> Iterator[Found]:
 def _credit(one: Credit, goal_at: float | None) -> Iterator[str]:
     if one.goal_at != goal_at:
         yield f"scoring credits it with a goal at {one.goal_at}, and what its person did says {goal_at}"
-    worth = scores.credit(one.signals, one.delivered_at, goal_at)
+    worth = scores.credit(one.signals, one.delivered_at, one.channel, goal_at)
     if not math.isclose(worth, one.credit, abs_tol=_NEAR):
         yield f"scoring credits it with {one.credit:g}, and its answers are worth {worth:g}"
 

@@ -2,9 +2,10 @@
 
 R and N are sums of `credit × 2^((t - L) / H)` and `2^((t - L) / H)` over messages, t their delivery, L 2026-01-01, H 30 days.
 The credit is 1 when the message led to a goal within 7 days; else the best of its answers, weight × confidence, without
-those that only a machine can have made: sooner than 7 s, or three links within 2 s.
+those that only a machine can have made: in a mail sooner than 7 s, or three links within 2 s.
 """
 
+import math
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,7 +19,8 @@ HALF_LIFE = 30 * 86_400.0
 WEIGHT = {"replied": 1.0, "pressed": 1.0, "clicked": 1.0, "opened": 0.2}
 CONFIDENCE = {"human": 0.6, "unknown": 0.3, "machine": 0.0}
 SURE = frozenset({"replied", "pressed"})
-TOO_SOON = 7.0
+TOO_SOON = {"email": 7.0}
+"""Nothing follows links in a chat before its reader does."""
 BURST_LINKS = 3
 BURST_SECONDS = 2.0
 KEPT = 32
@@ -63,15 +65,14 @@ def _rank(signal: Signal) -> tuple[float, float, str, str, str]:
     return (-_worth(signal), at, kind, link or "", maker)
 
 
-def credit(signals: Sequence[Signal], delivered_at: float | None, goal_at: float | None) -> float:
+def credit(signals: Sequence[Signal], delivered_at: float | None, channel: str, goal_at: float | None) -> float:
     if delivered_at is None:
         return 0.0
     if goal_at is not None:
         return 1.0
-    burst = _burst(signals)
+    burst, read_from = _burst(signals), delivered_at + TOO_SOON.get(channel, -math.inf)
     return max(
-        (_worth(one) for one in signals if one[0] in SURE or (one[1] >= delivered_at + TOO_SOON and one not in burst)),
-        default=0.0,
+        (_worth(one) for one in signals if one[0] in SURE or (one[1] >= read_from and one not in burst)), default=0.0
     )
 
 
@@ -131,5 +132,5 @@ def _terms(
     for message in credits:
         if message.delivered_at is not None:
             n = weight(message.delivered_at)
-            worth = credit(message.signals, message.delivered_at, owed.get(message.delivery_id))
+            worth = credit(message.signals, message.delivered_at, message.channel, owed.get(message.delivery_id))
             yield message.user_id, message.channel, worth * n, n
