@@ -167,6 +167,22 @@ def test_a_linked_chat_becomes_the_address_with_consent(gateway: Gateway, contro
     assert contact(gateway, other)["address"] == chat_id and contact(gateway, person)["address"] == moved
 
 
+def test_who_changes_a_wish_does_not_keep_a_chat_that_somebody_else_has_linked(
+    gateway: Gateway, controller: Controller
+) -> None:
+    chat_id = new_chat()
+    ada, bob = gateway.person(), gateway.person(telegram_chat_id=chat_id)
+    chat(gateway, ada, chat_id)
+    # The word of it is still on its way.
+    wish = {"telegram": {"opt_in_announcements": False}}
+    assert gateway.http.patch(f"/admin/api/users/{bob['id']}/preferences", json=wish).status_code == 200
+    gateway.http.patch(f"/admin/api/users/{bob['id']}", json={"first_name": "Bob"})
+    controller.say("nurture.evt.telegram.chats_changed", {"items": [changed(ada, "linked")]})
+    with eventually() as until:
+        until(lambda: contact(gateway, ada).get("address") == chat_id)
+    assert contact(gateway, bob)["address"] is None
+
+
 @pytest.mark.parametrize("swapped", [False, True])
 def test_the_last_word_about_consent_stands(gateway: Gateway, controller: Controller, swapped: bool) -> None:
     person, chat_id = gateway.person(), new_chat()

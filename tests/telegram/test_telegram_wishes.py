@@ -4,6 +4,7 @@ theirs."""
 from typing import Any
 
 import pytest
+from nurture_contracts.ids import uuid7
 from telegram_server import takes_and_hangs_up
 from telegram_stand import Stand
 
@@ -77,5 +78,19 @@ def test_what_may_have_arrived_in_the_chat_before_is_not_sent_again_and_stays_un
         await room.work()
         assert [request["chat_id"] for request in stand.bot.sent] == [1000]
         assert await room.settled() == {corrected: ("unknown", "withheld_after_attempt")}
+
+    play(scene)
+
+
+def test_a_wish_does_not_make_a_chat_ones_own_again(play) -> None:
+    async def scene(stand: Stand) -> None:
+        room = await stand.room()
+        (delivery,) = await stand.deliveries(1)
+        # Somebody else has linked the chat, and the word of it is still on its way to the contact.
+        await room.sql("insert into chats (chat_id, user_id, linked_at) values ('1000', $1, now())", uuid7())
+        await stand.contact(delivery, "opt_in_announcements = false, changed_at = now() + interval '1 minute'")
+        await room.page([delivery])
+        await room.work()
+        assert await room.settled() == {delivery: CHANGED} and stand.bot.sent == []
 
     play(scene)

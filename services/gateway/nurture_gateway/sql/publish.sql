@@ -21,7 +21,7 @@ select user_id, channel, address, since from gateway.canaries;
 
 -- Who may be reached where, and with what. Somebody who wants no sequences on a channel has refused it as far as sequences go,
 -- which is what `consent` says; `announcement_consent` says the same of announcements. `unsubscribed` is the person's own word,
--- which is about everything, and `consent_at` when they last gave one (null: never).
+-- which is about everything, and `consent_at` when they last gave one (null: never). The address is theirs since `addressed_at`.
 create or replace view {publish}.contacts as
 select user_id, channel, address, state,
     coalesce(reason, case
@@ -29,9 +29,10 @@ select user_id, channel, address, state,
         when not opt_in_sequences then 'wants no sequences'
         when not opt_in_announcements then 'wants no announcements' end) as reason,
     case when opt_in_sequences then consent else 'refused' end as consent, changed_at, consent_at,
-    case when opt_in_announcements then consent else 'refused' end as announcement_consent, consent = 'refused' as unsubscribed
+    case when opt_in_announcements then consent else 'refused' end as announcement_consent, consent = 'refused' as unsubscribed,
+    coalesce(addressed_at, changed_at) as addressed_at
 from gateway.contacts
-union all select user_id, channel, address, 'ok', null, 'granted', since, null, 'granted', false from gateway.canaries;
+union all select user_id, channel, address, 'ok', null, 'granted', since, null, 'granted', false, since from gateway.canaries;
 
 create or replace view {publish}.user_email_preferences as
 select c.user_id as id, u.id::text as user_id, c.address as email_address, v.verified_at is not null as is_verified,

@@ -310,7 +310,7 @@ update contacts c set address = null, address_key = null, state = 'blocked', rea
     changed_at = $2
 from {publish}.telegram_chats t
 where t.user_id = any($1::uuid[]) and t.linked_at is not null and c.channel = 'telegram' and c.address_key = t.chat_id
-    and c.user_id <> t.user_id and c.changed_at <= t.linked_at
+    and c.user_id <> t.user_id and coalesce(c.addressed_at, c.changed_at) <= t.linked_at
 
 -- name: chats_link
 -- The chat that a person linked last becomes the address; a word that comes late, or again, does not bring it back.

@@ -93,7 +93,7 @@ checked as materialized (
             when coalesce(n.moved_to, c.address) <> coalesce(h.moved_to, o.address) then 'suppressed/chat_changed'
             when c.state <> 'ok' then 'suppressed/' || c.state
             when h.state = 'replaced' and h.moved_to is null then 'suppressed/chat_changed'
-            when h.user_id <> o.user_id and h.linked_at >= c.changed_at then 'suppressed/chat_changed'
+            when h.user_id <> o.user_id and h.linked_at >= c.addressed_at then 'suppressed/chat_changed'
             when h.state in ('blocked', 'gone') then 'suppressed/' || h.state
             when m.state in ('blocked', 'gone') then 'suppressed/' || m.state
             when o.expires_at < $3::timestamptz then 'expired/too_late'
@@ -261,7 +261,7 @@ select o.chat_id, o.state, o.user_id, greatest(c.consent_at, r.at) as word_at,
      order by k.claimed_at desc limit 1) as latest
 from (
     select w.chat_id, coalesce(h.state, 'ok') as state, h.user_id as chats_user,
-        case when h.linked_at >= c.changed_at then h.user_id else coalesce(c.user_id, h.user_id) end as user_id
+        case when h.linked_at >= c.addressed_at then h.user_id else coalesce(c.user_id, h.user_id) end as user_id
     from unnest($1::text[]) as w(chat_id)
     left join chats h on h.chat_id = w.chat_id
     left join {publish}.contacts c on c.channel = 'telegram' and c.address = w.chat_id
