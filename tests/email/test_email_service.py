@@ -109,6 +109,23 @@ def relay_service(service: Service, sandbox: Sandbox) -> Service:
     return service
 
 
+def test_the_views_say_how_often_this_room_tries(service: Service, email_postgres: Postgres) -> None:
+    shown: list[int] = []
+
+    async def look() -> None:
+        async with standing(email_postgres) as stand:
+            (delivery,) = await stand.deliveries(1)
+            asks = "select max_attempts from public.message_deliveries where id = $1"
+            shown.append(await stand.admin.fetchval(asks, delivery))
+
+    for wanted in ("7", "2"):
+        service.environment["EMAIL_MAX_ATTEMPTS"] = wanted
+        process = service.start()
+        asyncio.run(look())
+        stop(process)
+    assert shown == [7, 2]
+
+
 class Ear:
     """Sends pages and hears what the room says."""
 

@@ -108,6 +108,17 @@ def world(telegram_postgres: Postgres, nats_url: str, tmp_path: Path) -> Iterato
         yield World(telegram_postgres, nats_url, tmp_path, stack)
 
 
+def test_the_views_say_how_often_this_room_tries(world: World, telegram_postgres: Postgres) -> None:
+    async def shown() -> int:
+        async with standing(telegram_postgres) as stand:
+            (delivery,) = await stand.deliveries(1)
+            asks = "select max_attempts from public.message_deliveries where id = $1"
+            return await stand.admin.fetchval(asks, delivery)
+
+    world.start(TELEGRAM_MAX_ATTEMPTS="7")
+    assert asyncio.run(shown()) == 7
+
+
 class Ear:
     """Sends pages and hears what the room says."""
 

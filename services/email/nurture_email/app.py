@@ -27,9 +27,14 @@ def build() -> Service:
     store, sender = _over_smtp(service, config) if config.email_provider == "smtp" else _over_resend(service, config)
     guard = RestoreGuard(service.database, service.outbox, service.bus)
     service.held.append(guard.held)
+
+    async def tell_limits() -> None:
+        await service.database.execute("limits_tell", config.email_max_attempts)
+
     # Whoever starts us may have brought an account in order, or changed to the other: one call tells.
     service.before_hearing += [
         guard.look,
+        tell_limits,
         *(Pace(service.database, one.name, 1.0).unpark for one in (resend.ACCOUNT, smtp.ACCOUNT)),
     ]
     sender.wake = service.tick("email-sender", guard.before(sender.tick), every=1.0).wake

@@ -41,7 +41,7 @@ class Config(ServiceSettings, kw_only=True, frozen=True):
     email_concurrency: int = 8
     """Requests that one process has under way at most; over SMTP a death leaves at most so many `unknown`."""
     email_max_attempts: int = 3
-    """How often one refusal that may pass is tried."""
+    """How often one refusal that may pass is tried; `message_deliveries` shows it as `max_attempts`."""
     postal_address: str = ""
     """In the foot of every email, where the law wants one."""
 

@@ -36,6 +36,7 @@ def build() -> Service:
     identity = Identity(service.database, pace, api, config.telegram_updates, webhook, config.telegram_webhook_secret)
     service.tick("telegram-identity", identity.check, every=CHECK_SECONDS)
     limits = Limits(max_attempts=config.telegram_max_attempts)
+    service.before_hearing.append(lambda: store.tell(limits))
     service.tick("telegram-reaper", lambda: store.reap(service.clock.now(), limits), every=5.0)
     service.measures.asks.append(lambda: METER.measure(service.database, ACCOUNT))
     service.tick("telegram-prune", store.prune, every=3600.0)

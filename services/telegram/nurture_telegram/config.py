@@ -28,7 +28,8 @@ class Config(ServiceSettings, kw_only=True, frozen=True):
     telegram_rate_limit: float = 30.0
     """Messages per second over all chats and replicas; answers to what people say take a tenth of it, at the most."""
     telegram_max_attempts: int = 3
-    """How often a step with `on_ambiguous = "retry"` is sent without knowing whether it arrived."""
+    """How often a step with `on_ambiguous = "retry"` is sent without knowing whether it arrived; shown by
+    `message_deliveries` as `max_attempts`."""
 
     def check(self) -> "Config":
         """Raises SettingsError for values that would fail only later, message by message."""

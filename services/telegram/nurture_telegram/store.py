@@ -56,6 +56,10 @@ class Store:
         self._known_links: set[str] = set()
         self._beside = False
 
+    async def tell(self, limits: Limits) -> None:
+        """Let everybody read how often this room tries."""
+        await self._database.execute("limits_tell", limits.max_attempts)
+
     async def take_page(self, page_id: UUID, members: Sequence[UUID]) -> None:
         """Keep a send command: a row for each of its deliveries."""
         await self._database.execute("page_take", page_id, list(members))

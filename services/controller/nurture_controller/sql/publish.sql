@@ -18,6 +18,7 @@ from controller.start_jobs;
 grant select on {publish}.start_jobs to nurture_gateway;
 
 -- For our own services, with ids as uuid. The seven words of `delivery_status` are fewer than ours, which stand beside them.
+-- `max_attempts` is what the channel's room is set to now; until it has started once, what it is set to by default.
 create or replace view {publish}.deliveries as
 select d.id, d.user_id, d.sequence_type, d.step::int as message_step, d.channel,
        case d.status
@@ -31,7 +32,9 @@ select d.id, d.user_id, d.sequence_type, d.step::int as message_step, d.channel,
        c.address as recipient_address, c.body as message_content, c.subject, c.template,
        d.scheduled_at, d.sent_at, d.delivered_at, d.opened_at, d.clicked_at, d.bounced_at, d.complained_at,
        coalesce(d.failed_at, d.bounced_at, d.suppressed_at, d.cancelled_at, d.expired_at, d.unknown_at) as failed_at,
-       d.failure_reason, d.id::text as tracking_id, d.attempts::int as attempt_count, 3 as max_attempts,
+       d.failure_reason, d.id::text as tracking_id, d.attempts::int as attempt_count,
+       coalesce(case d.channel when 'email' then (select max_attempts from email.limits)
+                    else (select max_attempts from telegram.limits) end, 3) as max_attempts,
        coalesce(c.params -> 'metadata', '{}') || (c.params - 'metadata') as metadata,
        d.created_at, d.enrolment_id, d.round::int as round, d.provider_id, d.variant, d.tier, d.fallback_of,
        d.possible_duplicate, split_part(c.traceparent, '-', 2) as trace_id

@@ -359,3 +359,8 @@ with old_pages as (
     returning 1
 )
 select (select count(*) from old_pages) + (select count(*) from old_claims) as gone
+
+-- name: limits_tell
+-- What the setting says, once at each start; only a change writes.
+insert into limits as l (one, max_attempts) values (true, $1)
+on conflict (one) do update set max_attempts = excluded.max_attempts where l.max_attempts <> excluded.max_attempts

@@ -343,3 +343,8 @@ with old_pages as (
 )
 select (select count(*) from old_pages) + (select count(*) from old_claims) + (select count(*) from old_updates)
     + (select count(*) from old_tokens) + (select count(*) from old_pace) as gone
+
+-- name: limits_tell
+-- What the setting says, once at each start; only a change writes.
+insert into limits as l (one, max_attempts) values (true, $1)
+on conflict (one) do update set max_attempts = excluded.max_attempts where l.max_attempts <> excluded.max_attempts
