@@ -5,6 +5,7 @@ from uuid import UUID
 
 from controller_stand import Room, Stand
 from nurture_contracts.commands import CancelEnrolments, ProcessDue, SendEmails, StartSequences
+from nurture_contracts.events import EmailsSettled, Settlement
 from nurture_contracts.ids import uuid7
 
 
@@ -82,6 +83,25 @@ def test_an_operator_sends_a_failure_once_more_to_the_address_of_now(play) -> No
         # The round before stays as it was; whoever wants another one asks for it of the newest.
         late = await room.resend(first)
         assert (late.status, late.result["code"]) == (409, "already_resent") and str(second) in late.result["detail"]
+
+    play(scene)
+
+
+def test_what_an_old_address_did_not_get_goes_to_the_one_of_now_when_an_operator_says_so(play) -> None:
+    async def scene(stand: Stand) -> None:
+        room = await stand.room()
+        await stand.sequence(room, "first")
+        await room.start("first", *await stand.people(1))
+        (first,) = await deliveries(room)
+        await stand.admin.execute("update gateway.contacts set address = 'new@x.test', address_key = 'new@x.test'")
+        item = Settlement(
+            delivery_id=first, outcome="suppressed", reason="address_changed", at=stand.clock.now(), attempt=1
+        )
+        await room.ledger.settled(EmailsSettled(claim_id=uuid7(), items=[item]))
+        again = await room.resend(first)
+        assert again.status == 201
+        addresses = await room.sql("select address from delivery_contents order by delivery_id")
+        assert [row["address"] for row in addresses][1:] == ["new@x.test"]
 
     play(scene)
 

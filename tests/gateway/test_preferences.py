@@ -96,6 +96,20 @@ def test_an_unsubscription_stands_until_the_person_takes_it_back(gateway: Gatewa
     assert gateway.http.get(url).json()["email"]["unsubscribed_at"] > first
 
 
+def test_another_address_is_no_other_word(gateway: Gateway) -> None:
+    person = gateway.person()
+    url = f"/admin/api/users/{person['id']}"
+    gateway.anonymous.post(f"/u/{TOKENS.unsubscribe_token(gateway.servers.delivery(person['id'], person['email']))}")
+    for address, reason in (
+        (f"{uuid4().hex}@example.org", "unsubscribed"),
+        (None, "address removed"),
+        (f"{uuid4().hex}@example.org", "unsubscribed"),
+    ):
+        gateway.http.patch(url, json={"email": address})
+        shown = gateway.http.get(f"{url}/preferences").json()["email"]
+        assert (shown["consent"], shown["reason"]) == ("refused", reason)
+
+
 def test_what_makes_no_sense_is_refused_with_the_field(gateway: Gateway) -> None:
     url = f"/admin/api/users/{gateway.person()['id']}/preferences"
     for body, field in (

@@ -56,7 +56,8 @@ left join lateral (
 order by r.user_id, r.channel
 on conflict (user_id, channel) do update set address = excluded.address, address_key = excluded.address_key,
     state = case when c.address_key = excluded.address_key then c.state else excluded.state end,
-    reason = case when c.address_key = excluded.address_key then c.reason else excluded.reason end,
+    reason = case when c.address_key = excluded.address_key then c.reason
+        when c.consent = 'refused' then coalesce(excluded.reason, 'unsubscribed') else excluded.reason end,
     changed_at = excluded.changed_at
 
 -- name: resolve_people
