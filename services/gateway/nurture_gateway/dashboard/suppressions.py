@@ -24,7 +24,17 @@ async def _page(
     refused: Refused | None = None,
 ) -> Response[Any]:
     found = await suppressions.list_suppressions.fn(room, cursor, SHOWN, q)
-    return await page(request, room, "email", "suppressions.html", refused, q=q or "", cursor=cursor, closed=found)
+    return await page(
+        request,
+        room,
+        "email",
+        "suppressions.html",
+        refused,
+        q=q or "",
+        cursor=cursor,
+        closed=found,
+        real=room.clock.real(),
+    )
 
 
 @get("/email/suppressions", include_in_schema=False)
