@@ -129,6 +129,22 @@ class AddressesSuppressed(Message, frozen=True, kw_only=True):
     items: list[Suppression]
 
 
+class RecordedEvent(Item, frozen=True, kw_only=True):
+    """What a person did elsewhere, kept for the first time. `event` is its name, never what is known about the person."""
+
+    event_id: UUID
+    user_id: UUID
+    event: str
+    at: Instant
+
+
+class EventsRecorded(Message, frozen=True, kw_only=True):
+    """A page of external events that were new, with the people that they are about."""
+
+    subject: ClassVar[str] = "nurture.evt.scoring.events_recorded"
+    items: list[RecordedEvent]
+
+
 class WebhookReceived(Item, frozen=True, kw_only=True):
     """A verified provider webhook, reduced to ids. `webhook_id` is the provider's own (svix-id)."""
 

@@ -62,6 +62,7 @@ CONSUMERS = (
     _consumer("telegram-updates", e.TelegramUpdatesReceived),
     _consumer("scoring-telegram-observed", e.TelegramsObserved),
     _consumer("scoring-record-events", c.RecordEvents),
+    _consumer("controller-events-recorded", e.EventsRecorded),
     _consumer("gateway-chats", e.ChatsChanged),
     _consumer("gateway-settled", e.CommandSettled),
     _consumer("gateway-suppressed", e.AddressesSuppressed),

@@ -58,6 +58,7 @@ SAMPLES: list[Message] = [
     c.RecordEvents(items=[c.ExternalEvent(event_id=A, event="attended", at=AT, user_id=B)]),
     e.TelegramsObserved(items=[e.Observation(event_id=A, kind="pressed", at=AT, delivery_id=B, signal="human")]),
     e.ChatsChanged(items=[e.ChatChange(event_id=A, user_id=B, change="linked", at=AT)]),
+    e.EventsRecorded(items=[e.RecordedEvent(event_id=A, user_id=B, event="purchased", at=AT)]),
     e.TelegramUpdatesReceived(page_id=A),
     *(message(items=[A]) for message in c.REPLAY.values()),
     e.TrackingHit(

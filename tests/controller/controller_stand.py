@@ -29,6 +29,7 @@ from nurture_controller.commands import Commands
 from nurture_controller.config import Config
 from nurture_controller.counting import Counting
 from nurture_controller.desks import Desks
+from nurture_controller.exiting import Exits
 from nurture_controller.falling_back import FallbackPlanner
 from nurture_controller.installation import Installation
 from nurture_controller.ledger import Ledger
@@ -81,6 +82,7 @@ class Room:
         self.commands = Commands(self.outbox, library)
         self.operations = Operations(self.outbox, clock, config, self.planner, self.requests)
         self.ledger = Ledger(self.outbox, FallbackPlanner(library, clock, config, desks))
+        self.exits = Exits(self.outbox, clock)
         self.counting = Counting(database)
         self.simulator = Simulator(self.outbox, library, desks, shown=ENTRIES)
         self.library = library

@@ -40,6 +40,21 @@ def test_a_small_sequence_gets_its_defaults() -> None:
     assert sequence.lateness_of(step) == timedelta(hours=24)
 
 
+@pytest.mark.parametrize(
+    ("names", "problem"),
+    [
+        ('"bought"', "Expected `array`, got `str`"),
+        ("[3]", "Expected `str`, got `int` - at `$[0]`"),
+        ('["bought", "bought"]', "an event is named twice"),
+        ('[""]', "is empty"),
+        ('["a\\u0007b"]', "contains the control character U+0007"),
+        (str([f"e{n}" for n in range(21)]), "21 events are more than 20"),
+    ],
+)
+def test_exits_are_names_of_events(names: str, problem: str) -> None:
+    assert findings(f"{HEAD}exit_on = {names}\n{STEP}") == {"exit_on": problem}
+
+
 def test_a_step_overrides_template_and_lateness() -> None:
     sequence = parse(
         HEAD + 'max_lateness = "2d"\n' + STEP + 'template = "welcome_email"\nmax_lateness = "30m"\n' + STEP
@@ -175,6 +190,7 @@ SEQUENCES = st.builds(
     type=st.from_regex(r"[a-z][a-z0-9_-]{0,20}", fullmatch=True),
     title=LINE,
     description=st.just("") | LINE,
+    exit_on=st.lists(LINE, max_size=3, unique=True).map(tuple),
     max_lateness=st.sampled_from(["24h", "3d", "90m"]),
 )
 

@@ -164,3 +164,9 @@ def test_publishable_refuses_errors_and_keeps_warnings() -> None:
     assert sequence.type == "a" and len(warnings) == 1
     with pytest.raises(SequenceInvalid):
         publishable(head + 'body = "{{ nobody }}"\n')
+
+
+def test_an_answer_to_a_message_is_no_event_that_ends_a_sequence() -> None:
+    step = MessageStep(when="now", channel="email", subject="Hi", body="Hello")
+    found = lint(Sequence(format=1, type="a", title="A", exit_on=("bought", "clicked"), steps=(step,)))
+    assert [(one.where, one.severity) for one in found] == [("exit_on[1]", "warning")]

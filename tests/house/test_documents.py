@@ -5,7 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from msgspec.structs import fields
 from nurture_contracts.topology import CONSUMERS, MESSAGES
+from nurture_controller.linting import publishable
+from nurture_controller.sequence import Button, MessageStep, Sequence, Variant
 
 ROOT = Path(__file__).resolve().parents[2]
 BEGIN, END = "<!-- messages:begin -->\n", "<!-- messages:end -->"
@@ -59,6 +62,15 @@ def test_the_reference_is_what_the_code_says() -> None:
         [sys.executable, ROOT / "docs/generate.py", "--check"], text=True, capture_output=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_page_about_sequences_names_every_field_and_its_example_is_one() -> None:
+    page = (ROOT / "docs/reference/sequences.md").read_text()
+    (example,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    assert publishable(example)[1] == []
+    for kind in (Sequence, MessageStep, Variant, Button):
+        for field in fields(kind):
+            assert f"`{field.encode_name}`" in page, f"{kind.__name__}.{field.encode_name}"
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import asyncpg
 import msgspec
 from nurture_chassis.clock import Clock
 from nurture_chassis.database import Database
+from nurture_chassis.outbox import Outbox
 from nurture_chassis.queries import Queries
 from nurture_chassis.settings import Secret, ServiceSettings
 from nurture_contracts.commands import ExternalEvent, RecordEvents
@@ -46,6 +47,13 @@ def did(event: str, person: UUID, when: datetime, **more: Any) -> ExternalEvent:
     return ExternalEvent(event_id=more.pop("event_id", None) or uuid7(), event=event, at=when, user_id=person, **more)
 
 
+class _SilentBus:
+    connected = True
+
+    async def publish(self, *_: Any) -> None:
+        return None
+
+
 class Stand:
     """One room, and the administrator's connection beside it."""
 
@@ -65,7 +73,7 @@ class Stand:
         database = Database(settings, "scoring", Queries.of("nurture_scoring", "public"))
         await database.open()
         self._rooms.append(database)
-        return Handlers(database, CLOCK)
+        return Handlers(database, Outbox(database, _SilentBus()), CLOCK)  # type: ignore[arg-type]
 
     async def people(self, count: int) -> list[UUID]:
         """Persons `p0`, `p1`, … with an email address and a chat."""

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from nurture_chassis.database import STATEMENTS, TRANSACTIONS
 from nurture_contracts.commands import ExternalEvent, RecordEvents
-from nurture_contracts.events import EmailsObserved, TelegramsObserved, TelegramsSettled
+from nurture_contracts.events import EmailsObserved, EventsRecorded, TelegramsObserved, TelegramsSettled
 from nurture_contracts.ids import uuid7
 from nurture_scoring.formula import weight
 from scoring_stand import Stand, accepted, at, close, did, observed, tell
@@ -190,6 +190,10 @@ def test_external_events_are_taken_once_and_strangers_become_dead_letters(play) 
             (ada, "attendance"): pytest.approx((term, term)),
             (ben, "attendance"): pytest.approx((term, term)),
         }
+        (said,) = await stand.admin.fetch("select subject, payload from scoring.outbox")
+        told = msgspec.json.decode(said["payload"], type=EventsRecorded).items
+        assert said["subject"] == EventsRecorded.subject and {item.user_id for item in told} == {ada, ben}
+        assert {item.event_id for item in told} == {attended.event_id, items[3].event_id}
         letters = await stand.admin.fetch("select * from scoring.dead_letters")
         assert len(letters) == 6
         assert {row["durable"] for row in letters} == {"scoring-record-events"}

@@ -10,6 +10,7 @@ from nurture_controller.advancing import Planner
 from nurture_controller.commands import Commands
 from nurture_controller.config import Config
 from nurture_controller.desks import Desks
+from nurture_controller.exiting import Exits
 from nurture_controller.falling_back import FallbackPlanner
 from nurture_controller.installation import Installation
 from nurture_controller.ledger import Ledger
@@ -55,6 +56,7 @@ def build() -> Service:
     service.bus.hear("controller-process", operations.process)
     service.bus.hear("controller-resend", operations.resend)
     service.bus.hear("controller-archive", operations.archive)
+    service.bus.hear("controller-events-recorded", Exits(service.outbox, service.clock).recorded)
     service.bus.hear("controller-telegram-settled", ledger.settled)
     service.bus.hear("controller-telegram-observed", ledger.observed)
     service.measures.asks.append(lambda: measuring.measure(service.database, service.clock))

@@ -9,6 +9,7 @@ from nurture_controller.template_rules import remarks
 
 SUBJECT_CHARACTERS = 150
 TELEGRAM_CHARACTERS = 4_096
+ANSWERS = frozenset({"delivered", "opened", "clicked", "pressed", "replied", "bounced", "complained", "unsubscribed"})
 
 
 def publishable(text: str) -> tuple[Sequence, list[Finding]]:
@@ -23,9 +24,18 @@ def publishable(text: str) -> tuple[Sequence, list[Finding]]:
 def lint(sequence: Sequence) -> list[Finding]:
     """All findings about a parsed sequence, in the order of its steps."""
     return [
+        *_exits(sequence),
         *_names(sequence),
         *(found for place, step in enumerate(sequence.steps) for found in _step(step, place)),
     ]
+
+
+def _exits(sequence: Sequence) -> Iterator[Finding]:
+    for place, event in enumerate(sequence.exit_on):
+        if event in ANSWERS:
+            problem = f"`{event}` is what a message meets with, and no event that somebody tells"
+            hint = "only names that come with POST /admin/api/events end a sequence"
+            yield Finding(f"exit_on[{place}]", problem, hint, "warning")
 
 
 def _names(sequence: Sequence) -> Iterator[Finding]:

@@ -21,6 +21,9 @@ EVENTS = Counter(
 FALLBACKS = Counter(
     "nurture_fallbacks_planned", "Second tries after a certain failure, by the channel they go to", ["channel"]
 )
+EXITS = Counter(
+    "nurture_enrolments_exited", "Sequences that ended early because of an event that they name in `exit_on`"
+)
 LAG = Gauge(
     "nurture_schedule_lag_seconds", "How long the most overdue step has been waiting to be planned; 0 when none is"
 )

@@ -16,6 +16,7 @@ BODY_BYTES = 64 * 1024
 STEPS = 100
 BUTTONS = 8
 LONGEST_DAYS = 366
+EXITS = 20
 
 Template = Literal["nurture_sequence", "welcome_email"]
 StepChannel = Literal["email", "telegram", "auto"]
@@ -113,7 +114,10 @@ KINDS: dict[str, type[Step]] = {"message": MessageStep}
 
 
 class Sequence(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A message sequence. Steps are counted from 1 wherever people or tables speak of them."""
+    """A message sequence. Steps are counted from 1 wherever people or tables speak of them.
+
+    `exit_on` are events elsewhere (`POST /admin/api/events`) that end it for whoever did one after their start.
+    """
 
     format: Literal[1]
     type: str
@@ -121,6 +125,7 @@ class Sequence(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, om
     description: str = ""
     template: Template = "nurture_sequence"
     max_lateness: str = "24h"
+    exit_on: tuple[str, ...] = ()
     steps: tuple[Step, ...]
 
     def step(self, number: int) -> Step | None:

@@ -12,6 +12,7 @@ from msgspec import Struct
 from nurture_controller.sequence import (
     BODY_BYTES,
     BUTTONS,
+    EXITS,
     FORMAT,
     KINDS,
     STEPS,
@@ -185,7 +186,15 @@ def _problem(name: str, value: Any) -> str | None:
             return f"contains the control character U+{ord(control[0]):04X}"
         check = _CHECKS.get(name)
         return check(value) if check else None
-    return None
+    return _are_events(value) if name == "exit_on" else None
+
+
+def _are_events(names: tuple[str, ...]) -> str | None:
+    if len(names) > EXITS:
+        return f"{len(names)} events are more than {EXITS}"
+    if len(set(names)) < len(names):
+        return "an event is named twice"
+    return next((problem for name in names if (problem := _problem("event", name))), None)
 
 
 def _of_length(most: int, least: int = 1) -> Callable[[str], str | None]:
@@ -243,6 +252,7 @@ _CHECKS: dict[str, Callable[[str], str | None]] = {
     "max_lateness": _is_duration,
     "fallback_window": _is_duration,
     "name": _of_length(100),
+    "event": _of_length(100),
     "delay": _is_duration,
     "at": _is_time,
     "subject": _of_length(1_000),
@@ -255,6 +265,7 @@ _HINTS = {
     "description": "a text of at most 4000 bytes",
     "template": "`nurture_sequence` or `welcome_email`",
     "max_lateness": _DURATION_HINT,
+    "exit_on": f'names of events that POST /admin/api/events tells, at most {EXITS}: such as `exit_on = ["purchased"]`',
     "name": "a short name for people, at most 100 bytes",
     "when": 'only `when = "now"`; otherwise use `delay`',
     "delay": _DURATION_HINT,

@@ -1,7 +1,7 @@
 """The scoring room.
 
 hears  EmailsObserved, TelegramsSettled, TelegramsObserved, RecordEvents
-says   nothing: scores are read, not announced
+says   EventsRecorded; scores are read, not announced
 owns   schema scoring: message_credits, external_events, states, means, score_days; the formula, in Python and as SQL functions
 needs  PostgreSQL (reads deliveries, people), NATS
 """

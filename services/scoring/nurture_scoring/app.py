@@ -11,7 +11,7 @@ from nurture_scoring.handlers import Handlers
 def build() -> Service:
     """The service, not yet running."""
     service = Service("scoring", load(Config))
-    handlers = Handlers(service.database, service.clock)
+    handlers = Handlers(service.database, service.outbox, service.clock)
     service.bus.hear("scoring-email-observed", handlers.emails_observed)
     service.bus.hear("scoring-telegram-settled", handlers.telegrams_settled)
     service.bus.hear("scoring-telegram-observed", handlers.telegrams_observed)

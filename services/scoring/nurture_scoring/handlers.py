@@ -7,12 +7,15 @@ from uuid import UUID
 import structlog
 from nurture_chassis.clock import Clock
 from nurture_chassis.database import Database, Transaction
+from nurture_chassis.outbox import Outbox
 from nurture_contracts.base import Message as Page
 from nurture_contracts.commands import ExternalEvent, RecordEvents
 from nurture_contracts.events import (
     EmailsObserved,
     EventKind,
+    EventsRecorded,
     Observation,
+    RecordedEvent,
     Settlement,
     TelegramsObserved,
     TelegramsSettled,
@@ -34,8 +37,9 @@ EARLIEST_YEAR = 1970
 class Handlers:
     """Every handler is a fold: order and repetition change nothing."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, outbox: Outbox, clock: Clock) -> None:
         self._database = database
+        self._outbox = outbox
         self._clock = clock
 
     async def telegrams_settled(self, page: TelegramsSettled) -> None:
@@ -113,7 +117,8 @@ class Handlers:
         folding.settle(changes, pairs)
 
     async def record_events(self, page: RecordEvents) -> None:
-        """Keep what is new; people whom nobody knows make that item a dead letter, the others go on."""
+        """Keep what is new, and say so: a sequence may end by it. People whom nobody knows make that item a dead letter, the
+        others go on."""
         durable = "scoring-record-events"
         people = await store.find_people(self._database, page.items)
         refused: list[tuple[ExternalEvent, str]] = []
@@ -124,12 +129,14 @@ class Handlers:
             elif user_id is not None:
                 events.setdefault(item.event_id, (user_id, item))
         moved = 0
-        async with self._database.transaction() as tx:
+        async with self._outbox.transaction() as tx:
             if refused:
                 await store.keep_letters(tx, durable, refused, RecordEvents)
             if events:
-                new = await store.keep_events(tx, events)
-                moved = await self._count(tx, [events[id] for id in sorted(new)])
+                new = sorted(await store.keep_events(tx, events))
+                moved = await self._count(tx, [events[id] for id in new])
+                if new:
+                    tx.say(EventsRecorded(items=[_recorded(*events[id]) for id in new]))
         _tell(moved)
         if refused:
             log.error("scoring.refused", durable=durable, items=len(refused), reason=refused[0][1])
@@ -158,6 +165,10 @@ class Handlers:
         await self._settle(tx, changes, (), folding.since_when((), goals))
         await store.save(tx, changes, {})
         return len(changes.latest)
+
+
+def _recorded(user_id: UUID, item: ExternalEvent) -> RecordedEvent:
+    return RecordedEvent(event_id=item.event_id, user_id=user_id, event=item.event, at=item.at)
 
 
 def _tell(people: int) -> None:

@@ -194,6 +194,26 @@ where e.id = any(array(
 )) and e.state in ('active', 'completed')
 returning e.id
 
+-- name: enrolments_exit
+-- Events of a page ($2 who, $3 what, $4 when) against what runs since before them and names them. Locked in the order of their
+-- ids; who is being planned at this moment is waited for.
+with did as (
+    select r.* from unnest($2::uuid[], $3::text[], $4::timestamptz[]) as r(user_id, event, at)
+    where r.event = any(array(
+        select jsonb_array_elements_text(s.definition -> 'exit_on') from sequences s where s.definition ? 'exit_on'))
+), over as (
+    select distinct on (e.id) e.id, did.event
+    from did
+    join enrolments e on e.user_id = did.user_id and e.state = 'active' and e.started_at <= did.at
+    join sequences s on s.id = e.sequence_id and s.definition -> 'exit_on' ? did.event
+    order by e.id, did.at
+), held as materialized (
+    select e.id, over.event from over join enrolments e on e.id = over.id where e.state = 'active' order by e.id for update of e
+)
+update enrolments e set state = 'cancelled', next_at = null, ended_at = $1, ended_reason = 'exited: ' || held.event
+from held where e.id = held.id and e.state = 'active'
+returning e.id, e.ended_reason
+
 -- name: requests_cancel_waiting
 -- Messages that were asked for in SQL, are due and not planned yet.
 update message_requests set next_at = null, cancelled_at = $1 where next_at <= $1 returning id
