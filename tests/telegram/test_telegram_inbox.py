@@ -121,6 +121,24 @@ def test_what_a_person_agrees_to_after_a_stop_takes_it_back_until_the_next(play)
     play(scene)
 
 
+def test_a_new_link_is_later_than_the_refusal_that_it_takes_back(play) -> None:
+    async def scene(stand: Stand) -> None:
+        room = await stand.room()
+        (ada,) = await people(stand, 1)
+        # Told to the gateway, on a machine whose clock is ahead.
+        await stand.admin.execute(
+            "update gateway.contacts set consent = 'refused', consent_at = now() + interval '5 min' where user_id = $1",
+            ada,
+        )
+        await room.inbox.take([message(77, f"/start {token(ada)}")])
+        pages = [page for page in await room.said() if isinstance(page, events.ChatsChanged)]
+        ((linked,),) = [page.items for page in pages]
+        refused = await stand.admin.fetchval("select consent_at from gateway.contacts where user_id = $1", ada)
+        assert (linked.change, linked.user_id) == ("linked", ada) and linked.at > refused
+
+    play(scene)
+
+
 def test_a_stop_is_taken_back_by_nobody_else(play) -> None:
     async def scene(stand: Stand) -> None:
         room = await stand.room()

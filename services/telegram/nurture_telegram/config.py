@@ -26,7 +26,8 @@ class Config(ServiceSettings, kw_only=True, frozen=True):
     telegram_concurrency: int = 4
     """Calls that one process has under way; a death leaves at most so many `unknown`."""
     telegram_rate_limit: float = 30.0
-    """Messages per second over all chats and replicas; answers to what people say take a tenth of it, at the most."""
+    """Messages per second over all chats and replicas; answers to what people say take a tenth of it, or one a second where
+    that is more."""
     telegram_max_attempts: int = 3
     """How often a step with `on_ambiguous = "retry"` is sent without knowing whether it arrived; shown by
     `message_deliveries` as `max_attempts`."""

@@ -42,12 +42,14 @@ class Chat(Struct, kw_only=True):
 
 
 class Invitation(Struct, frozen=True, kw_only=True):
-    """A linking token of ours, as found. `by` is the chat that used it before this moment, None if nobody did."""
+    """A linking token of ours, as found. `by` is the chat that used it before this moment, None if nobody did; `word_at` is when
+    its person last said yes or no, in whichever chat or elsewhere."""
 
     user_id: UUID
     made_at: datetime
     known: bool
     by: str | None = None
+    word_at: datetime | None = None
 
 
 class Facts(Struct, kw_only=True):
@@ -108,7 +110,7 @@ class Conversation:
                 self._start(update_id, said)
             case Stopped(chat_id):
                 chat = self._touch(chat_id)
-                chat.refused, chat.stopped_at = True, self._word(chat)
+                chat.refused, chat.stopped_at = True, self._word(chat.word_at)
                 self._change(update_id, chat_id, "stopped", chat.stopped_at)
                 self._reply(chat_id, STOPPED)
             case Membership(chat_id, blocked):
@@ -157,7 +159,7 @@ class Conversation:
             chat = self._touch(said.chat_id)
             chat.user_id, chat.state, chat.refused, chat.linked = invitation.user_id, "ok", False, True
             chat.stopped_at = None
-            self._change(update_id, said.chat_id, "linked", self._word(chat))
+            self._change(update_id, said.chat_id, "linked", self._word(chat.word_at, invitation.word_at))
             self._reply(said.chat_id, LINKED)
 
     def _membership(self, update_id: int, chat_id: str, blocked: bool) -> None:
@@ -193,9 +195,9 @@ class Conversation:
             )
         return self.effects.chats[chat_id]
 
-    def _word(self, chat: Chat) -> datetime:
+    def _word(self, *known: datetime | None) -> datetime:
         """When a yes or no is said: after every one that is known, though another machine's clock may be ahead of ours."""
-        self._last_word = max(self._now, self._last_word + _MOMENT, (chat.word_at or self._now) + _MOMENT)
+        self._last_word = max(self._now, *(at + _MOMENT for at in (self._last_word, *known) if at is not None))
         return self._last_word
 
     def _change(self, update_id: int, chat_id: str, change: Change, at: datetime | None = None) -> None:

@@ -92,7 +92,10 @@ class Inbox:
         }
         if not found:
             return {}
-        people = {row["id"] for row in await tx.fetch("people_known", [read.user_id for read in found.values()])}
+        people = {
+            row["id"]: row["word_at"]
+            for row in await tx.fetch("people_known", [read.user_id for read in found.values()])
+        }
         hashes = {_hash(token): token for token, read in found.items() if read.user_id in people}
         rows = await tx.fetch("tokens_take", list(hashes), [first[token] for token in hashes.values()])
         taken = {row["hash"] for row in rows}
@@ -103,6 +106,7 @@ class Inbox:
                 user_id=read.user_id,
                 made_at=datetime.fromtimestamp(read.made_at, UTC),
                 known=read.user_id in people,
+                word_at=people.get(read.user_id),
                 by=users.get(token),
             )
             for token, read in found.items()

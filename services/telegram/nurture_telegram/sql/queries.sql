@@ -248,8 +248,10 @@ on conflict do nothing returning hash
 select hash, chat_id from used_tokens where hash = any($1::bytea[])
 
 -- name: people_known
--- A token may outlive its person.
-select id from {publish}.people where id = any($1::uuid[])
+-- A token may outlive its person. With when they last said yes or no, as the gateway has it.
+select p.id, c.consent_at as word_at from {publish}.people p
+left join {publish}.contacts c on c.user_id = p.id and c.channel = 'telegram'
+where p.id = any($1::uuid[])
 
 -- name: chats_known
 -- Whose chats these are, by the later word of a link and an import; their state; when they last said yes or no, here or
