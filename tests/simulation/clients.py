@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextvars import Context
+from random import Random
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -52,6 +53,13 @@ class Clients:
             self._later(random.expovariate(1 / 300), self._change_mind, random.choice(people))
         if random.random() < 0.5:
             self._later(random.expovariate(1 / 60), self._hold, random.choice(("*", *types)))
+        # By a chance of its own, so that runs without it are what they were.
+        other = Random(self._world.chance.favourite)
+        contacts = sorted(self._world.tables.committed["gateway.contacts"])
+        if contacts and other.random() < 0.25:
+            for _ in range(other.choice((1, 3))):
+                whose = other.choice(contacts)
+                self._later(other.expovariate(1 / other.choice((5, 300))), self._correct_address, *whose)
 
     def _start(self, type: str, people: list[UUID]) -> StartSequences:
         whom = self._random.sample(people, self._random.randint(1, len(people)))
@@ -114,6 +122,14 @@ class Clients:
 
             await self._insist(f"{person} has {said} {channel}", post)
             await asyncio.sleep(self._random.expovariate(1 / 300))
+
+    async def _correct_address(self, person: UUID, channel: str) -> None:
+        """Only the front of it changes, so that it is nobody else's."""
+
+        async def post(process: "Process") -> None:
+            await process.database.execute("correct_address", person, channel, "9", self._world.loop.now)
+
+        await self._insist(f"{person} has another address for {channel}", post)
 
     async def _hold(self, type: str) -> None:
         for paused in (True, False):

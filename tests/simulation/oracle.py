@@ -55,14 +55,19 @@ class Oracle:
                 # Without a key only what may have arrived goes on in a pause, and that is not sent again.
                 again = row["may_have_arrived"] if self._world.provider == "smtp" else row["attempt"] > 1
                 for member in row["ids"] or ():
-                    self._may_be_claimed("email", member, opened=again)
+                    self._may_be_claimed("email", member, opened=again, repeats=row["may_have_arrived"])
             elif row["outcome"] is None:
-                self._may_be_claimed("telegram", row["delivery_id"], opened=False)
+                self._may_be_claimed("telegram", row["delivery_id"], opened=False, repeats=False)
 
-    def _may_be_claimed(self, channel: str, member: UUID, *, opened: bool) -> None:
+    def _may_be_claimed(self, channel: str, member: UUID, *, opened: bool, repeats: bool) -> None:
+        """`repeats`: the same request again, which may have arrived."""
         delivery = self._committed("controller.deliveries", member)
-        if self._committed("gateway.contacts", (delivery["user_id"], channel)).get("consent") != "granted":
+        contact = self._committed("gateway.contacts", (delivery["user_id"], channel))
+        if contact.get("consent") != "granted":
             self.violated("consent", f"{member} is claimed after its person has refused {channel}")
+        address = self._committed("controller.delivery_contents", member)["address"]
+        if not repeats and contact.get("address") != address:
+            self.violated("address", f"{member} is claimed for {address}, which is not its person's any more")
         held = self._world.tables.committed["controller.paused_types"]
         if not opened and held.keys() & {"*", delivery["sequence_type"]}:
             self.violated("held", f"{member} is claimed while {list(held)} is held")

@@ -25,6 +25,12 @@ def consent(s: _Session, user, channel, said, at):
     return 1
 
 
+def correct_address(s: _Session, user, channel, front, at):
+    contact = s.get("contacts", (user, channel))
+    s.update("contacts", (user, channel), address=front + contact["address"], changed_at=at)
+    return 1
+
+
 def command_add(s: _Session, id, kind, at):
     """False for a command that was asked for before: its answer is that of the first time."""
     row = {"id": id, "kind": kind, "created_at": at, "state": "accepted", "status": None, "result": None}
