@@ -44,6 +44,20 @@ def test_nothing_goes_to_an_address_that_was_closed_by_hand(system: System) -> N
     system.person(name, email=address)
     refused = system.trigger({"user_id": name, "sequence_type": "onboarding"})
     assert refused.status_code == 422 and "on the list of addresses that get no mail" in refused.text
+    many = system.trigger({"user_ids": [name], "sequence_type": "re_engagement"}).json()
+    system.settled(many["command_id"])
+    by_list, alone = system.api.get(f"/admin/api/users/{name}/why").json()["refusals"]
+    assert (by_list["sequence_type"], by_list["code"], by_list["detail"]) == (
+        "re_engagement",
+        "no_reachable_channel",
+        None,
+    )
+    assert (alone["sequence_type"], alone["code"]) == ("onboarding", "no_reachable_channel")
+    said = system.cli("why", name).stdout
+    assert "re_engagement: refused " in said and "on the list of addresses that get no mail" in said
+    assert [
+        one["code"] for one in system.api.get(f"/admin/api/users/{name}/why?sequence_type=tips").json()["refusals"]
+    ] == []
     (told,) = closed(system, address)
     assert (told["reason"], told["note"]) == ("manual", "asked by phone")
     system.cli("email", "lift", address)

@@ -49,7 +49,7 @@ def zone_of(person: dict[str, Any]) -> tzinfo:
 
 
 def introduction(told: dict[str, Any], zone: tzinfo) -> list[str]:
-    """Who it is, how they may be reached, what their scores are, where they stand."""
+    """Who it is, how they may be reached, what their scores are, where they stand, which starts were refused."""
     person = told["person"]
     name = person.get("first_name") or "Somebody without a name"
     known_as = person.get("external_id") or person["id"]
@@ -68,6 +68,9 @@ def introduction(told: dict[str, Any], zone: tzinfo) -> list[str]:
         elif enrolment.get("ended_reason") not in (None, enrolment["state"]):
             line += f" ({enrolment['ended_reason']})"
         lines.append(line)
+    for refusal in told.get("refusals", []):
+        reason = refusal["detail"] or f"{refusal['code'].replace('_', ' ')}."
+        lines.append(f"{refusal['sequence_type']}: refused {moment(refusal['at'], zone)}: {reason}")
     return lines
 
 

@@ -100,6 +100,7 @@ async def person_page(
         types=await type_choices(room),
         times=PREFERRED_TIMES,
         home=f"{HOME}/{person['id']}",
+        real=room.clock.real(),
     )
 
 

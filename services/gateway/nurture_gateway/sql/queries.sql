@@ -461,6 +461,20 @@ select score_type, score from {publish}.engagement_details where user_id = $1
 select id, sequence_type, sequence_version, step, next_at, state, paused, started_at, ended_at, ended_reason
 from {publish}.enrolments where user_id = $1 and ($2::text is null or sequence_type = $2) order by id desc limit 100
 
+-- name: why_refusals
+-- Starts that were asked for and refused, of this person alone ($2: what they may have been called by) or among others.
+select r.* from (
+    select id as command_id, created_at as at, request ->> 'sequence_type' as sequence_type, result ->> 'code' as code,
+        result ->> 'detail' as detail
+    from commands where kind = 'trigger' and status >= 400 and request ->> 'user_id' = any($2::text[])
+    union all
+    select c.id, c.created_at, c.request ->> 'sequence_type', one ->> 'reason', null
+    from commands c cross join lateral jsonb_array_elements(c.result -> 'refused') as one
+    where c.kind = 'trigger' and c.result ? 'refused'
+        and c.result -> 'refused' @> jsonb_build_array(jsonb_build_object('user', $1::text)) and one ->> 'user' = $1::text
+) r where $3::text is null or r.sequence_type = $3
+order by r.command_id desc limit $4
+
 -- name: why_deliveries
 -- Each decision with its verdict after a failure, newest first.
 select d.id, d.sequence_type, d.message_step, d.channel, d.status_detail, d.failure_reason, d.variant, d.tier, d.scheduled_at,
