@@ -9,6 +9,7 @@ from database_stand import Stand
 from msgspec.structs import replace
 from nurture_chassis.clock import Clock
 from nurture_chassis.database import Database
+from nurture_chassis.outbox import Outbox
 from nurture_chassis.queries import Queries
 from nurture_chassis.settings import Secret
 from nurture_contracts.commands import ExternalEvent, RecordEvents
@@ -26,6 +27,13 @@ from tests.servers import role_url
 
 PEOPLE = 1000
 AUTO = Sequence(format=1, type="auto", title="Auto", steps=(MessageStep(when="now", body="b"),))
+
+
+class _SilentBus:
+    connected = True
+
+    async def publish(self, *_: Any) -> None:
+        return None
 
 
 class History:
@@ -106,7 +114,7 @@ async def lived(stand: Stand, history: History) -> None:
     database = Database(settings, "scoring", Queries.of("nurture_scoring", "public"))
     await database.open()
     try:
-        room = Handlers(database, Clock())
+        room = Handlers(database, Outbox(database, _SilentBus()), Clock())  # type: ignore[arg-type]
         for items in _pages(history.observed["email"]):
             await room.emails_observed(EmailsObserved(items=items))
         for items in _pages(history.settled):

@@ -87,7 +87,8 @@ def test_a_hundred_emails_cost_two_transactions_and_a_fixed_number_of_statements
         await room.sender.finish()
         spent = statements() - before
         assert TRANSACTIONS._value.get() - committed == 5  # the settlements; a claim is one statement
-        assert spent.pop("pace_reserve") >= 5  # a busy machine loses slots
+        assert spent.pop("pace_reserve") >= 5
+        spent.pop("pace_reserve_within", None)  # a busy machine loses slots
         assert spent.pop("outbox_losses") >= 1  # a look every 5 s, however many emails
         assert spent == Counter(
             claim_next=5, claim_settle=5, outbox_add=5, look=1, links_keep=spent["links_keep"],
