@@ -5,11 +5,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from database_stand import SilentBus, Stand
+from database_stand import Stand
 from msgspec.structs import replace
 from nurture_chassis.clock import Clock
 from nurture_chassis.database import Database
-from nurture_chassis.outbox import Outbox
 from nurture_chassis.outbox import Outbox
 from nurture_chassis.queries import Queries
 from nurture_chassis.settings import Secret
