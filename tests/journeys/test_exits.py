@@ -11,7 +11,7 @@ def test_who_purchased_is_not_asked_to_purchase(system: System) -> None:
     step = '[[steps]]\n{}\nchannel = "email"\nsubject = "Offer"\nbody = "Please buy."\n'
     toml = f'format = 1\ntype = "{kind}"\ntitle = "Offer"\nexit_on = ["purchased"]\n'
     toml += step.format('when = "now"') + step.format('delay = "30d"')
-    published = system.api.post("/admin/api/sequences", content=toml, headers={"content-type": "application/toml"})
+    published = system.command("/admin/api/sequences", content=toml, headers={"content-type": "application/toml"})
     assert published.status_code == 201, published.text
 
     def enrolments(name: str) -> list[dict[str, Any]]:

@@ -24,7 +24,7 @@ def test_an_address_is_lifted_and_its_next_bounce_closes_it_again(system: System
     (first,) = eventually(lambda: closed(system, address), what="the bounce")
     assert first["reason"] == "bounced" and first["delivery_id"]
     eventually(lambda: state(system, name) == "bounced", what="the contact's state")
-    refused = system.trigger({"user_id": name, "sequence_type": "re_engagement"})
+    refused = system.answer({"user_id": name, "sequence_type": "re_engagement"})
     assert refused.status_code == 422 and "mail to it came back" in refused.text
 
     told = system.cli("email", "lift", address.upper()).stdout
@@ -42,7 +42,7 @@ def test_nothing_goes_to_an_address_that_was_closed_by_hand(system: System) -> N
     address = f"{name}@example.test"
     system.cli("email", "suppress", address, "--note", "asked by phone")
     system.person(name, email=address)
-    refused = system.trigger({"user_id": name, "sequence_type": "onboarding"})
+    refused = system.answer({"user_id": name, "sequence_type": "onboarding"})
     assert refused.status_code == 422 and "on the list of addresses that get no mail" in refused.text
     many = system.trigger({"user_ids": [name], "sequence_type": "re_engagement"}).json()
     system.settled(many["command_id"])
