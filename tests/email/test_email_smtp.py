@@ -153,6 +153,39 @@ def test_tls_that_breaks_on_the_way_is_a_lost_connection(
     asyncio.run(scene())
 
 
+def test_a_connection_to_a_relay_that_went_silent_is_closed_at_once(tmp_path: Path) -> None:
+    """A goodbye of TLS waits for its answer, half a minute where none comes."""
+    authority, context = certificate("localhost")
+    trusted = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(trusted))
+    frozen: list[asyncio.Transport] = []
+
+    def freeze(server: Any) -> str:
+        frozen.append(server.transport._ssl_protocol._transport)
+        frozen[0].pause_reading()
+        return "250 and nothing more"
+
+    async def scene() -> None:
+        async with asyncio.timeout(30), relaying(context, direct=True) as relay:
+            smtp = Smtp(settings(relay.port, host="localhost", tls="tls", authorities=str(trusted)), total=2.0)
+            relay.answers["RCPT"].append(freeze)
+            assert told(await smtp.send("", [mail()])) == ("ambiguous", "unrepeatable", "timeout")
+            async with asyncio.timeout(10):
+                while relay.port in established():  # noqa: ASYNC110 - the kernel tells nobody
+                    await asyncio.sleep(0.01)
+            frozen[0].abort()
+
+    asyncio.run(scene())
+
+
+def established() -> set[int]:
+    """The ports that connections of this machine go to, as far as our side has not closed them."""
+    lines = [
+        line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]
+    ]
+    return {int(line[2].rpartition(":")[2], 16) for line in lines if line[3] == "01"}
+
+
 def test_a_relay_that_speaks_no_tls_where_it_should_is_told_apart_from_a_certificate() -> None:
     async def scene(relay: Relay, smtp: Smtp) -> None:
         mistaken = Smtp(settings(relay.port, tls="tls"))

@@ -5,7 +5,7 @@ import ssl
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import aiosmtplib
 from msgspec import Struct
@@ -114,7 +114,7 @@ class Smtp:
                 except aiosmtplib.SMTPResponseException as error:
                     if error.code != aiosmtplib.SMTPStatus.domain_unavailable:
                         raise
-            kept.connection.close()
+            _drop(kept.connection)
         return None
 
     async def _connect(self, talk: "_Talk") -> aiosmtplib.SMTP:
@@ -144,7 +144,7 @@ class Smtp:
         if talk.over:
             self._idle.append(_Idle(talk.connection, time.monotonic()))
         else:
-            talk.connection.close()
+            _drop(talk.connection)
 
     async def close(self) -> None:
         """Say goodbye on the connections that are kept."""
@@ -190,4 +190,11 @@ async def _quit(connection: aiosmtplib.SMTP) -> None:
     except (aiosmtplib.SMTPException, OSError):
         pass
     finally:
-        connection.close()
+        _drop(connection)
+
+
+def _drop(connection: aiosmtplib.SMTP) -> None:
+    """Close it without TLS' own goodbye, for whose answer it would stay open: half a minute where a relay has gone silent."""
+    if connection.transport is not None:
+        cast(asyncio.Transport, connection.transport).abort()
+    connection.close()
