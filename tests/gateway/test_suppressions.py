@@ -115,12 +115,12 @@ def test_a_complaint_is_lifted_only_by_who_knows_of_it(gateway: Gateway) -> None
 def test_an_address_is_closed_by_hand_and_lifted(gateway: Gateway) -> None:
     person = gateway.person()
     answer = gateway.post(
-        HOME, {"address": person["email"].upper(), "note": "asked by phone"}, key=(key := uuid4().hex)
+        HOME, {"address": person["email"].upper(), "note": "belongs to somebody else"}, key=(key := uuid4().hex)
     )
     told = answer.json()
-    assert (answer.status_code, told["reason"], told["note"]) == (201, "manual", "asked by phone")
+    assert (answer.status_code, told["reason"], told["note"]) == (201, "manual", "belongs to somebody else")
     assert (told["address"], told["user_id"], told["delivery_id"]) == (person["email"], person["id"], None)
-    assert gateway.post(HOME, {"address": person["email"].upper(), "note": "asked by phone"}, key=key).json() == told
+    assert gateway.post(HOME, {"address": person["email"].upper(), "note": "belongs to somebody else"}, key=key).json() == told
     assert gateway.post(HOME, {"address": person["email"]}).status_code == 200
     assert (consent(gateway, person)["state"], consent(gateway, person)["reason"]) == ("suppressed", "closed by hand")
     assert consent(gateway, person)["consent"] == "granted"

@@ -40,7 +40,7 @@ def test_an_address_is_lifted_and_its_next_bounce_closes_it_again(system: System
 def test_nothing_goes_to_an_address_that_was_closed_by_hand(system: System) -> None:
     name = f"hand-{uuid4().hex[:8]}"
     address = f"{name}@example.test"
-    system.cli("email", "suppress", address, "--note", "asked by phone")
+    system.cli("email", "suppress", address, "--note", "belongs to somebody else")
     system.person(name, email=address)
     refused = system.answer({"user_id": name, "sequence_type": "onboarding"})
     assert refused.status_code == 422 and "on the list of addresses that get no mail" in refused.text
@@ -59,7 +59,7 @@ def test_nothing_goes_to_an_address_that_was_closed_by_hand(system: System) -> N
         one["code"] for one in system.api.get(f"/admin/api/users/{name}/why?sequence_type=tips").json()["refusals"]
     ] == []
     (told,) = closed(system, address)
-    assert (told["reason"], told["note"]) == ("manual", "asked by phone")
+    assert (told["reason"], told["note"]) == ("manual", "belongs to somebody else")
     system.cli("email", "lift", address)
     system.answer({"user_id": name, "sequence_type": "onboarding"})
     eventually(lambda: system.messages(to=address), what="the mail")

@@ -170,6 +170,7 @@ def duration(text: str) -> timedelta:
     return span
 
 
+@lru_cache(maxsize=1024)
 def kind_of(sequence_type: str) -> MessageKind:
     """Announcements are what is of type `announcement`, or of one that begins so: `announcement-spring`. `message_kind` in
     publish.sql says the same to those who claim."""

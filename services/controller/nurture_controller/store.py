@@ -20,7 +20,13 @@ from nurture_controller.placing import DeliveryRow, Known, Placed
 from nurture_controller.sequence import MessageKind
 
 SCORES = ("overall", "email", "telegram")
-_CONSENT: dict[MessageKind, str] = {"sequence": "consent", "announcement": "announcement_consent"}
+_WANTS: dict[tuple[str, str], tuple[MessageKind, ...]] = {
+    ("granted", "granted"): ("sequence", "announcement"),
+    ("granted", "refused"): ("sequence",),
+    ("refused", "granted"): ("announcement",),
+    ("refused", "refused"): (),
+}
+"""By what counts for sequences, and what for announcements."""
 
 
 async def people(rows: Rows, ids: Sequence[UUID], now: datetime) -> dict[UUID, Known]:
@@ -38,7 +44,7 @@ def _known(row: asyncpg.Record) -> Known:
                 address=row[channel],
                 state=row[f"{channel}_state"],
                 consent="refused" if row[f"{channel}_unsubscribed"] else "granted",
-                wants=tuple(kind for kind, said in _CONSENT.items() if row[f"{channel}_{said}"] == "granted"),
+                wants=_WANTS[row[f"{channel}_consent"], row[f"{channel}_announcement_consent"]],
             )
     person = Person(
         id=row["id"],
