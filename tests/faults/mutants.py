@@ -3,12 +3,35 @@
 import importlib
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from msgspec.structs import replace
 
 PLANTED: dict[str, Callable[[], None]] = {}
+
+
+class Edit(NamedTuple):
+    """A room's named query, and what stands there (once: test_machinery looks) instead of what."""
+
+    package: str
+    query: str
+    old: str
+    new: str
+
+
+EDITS = {
+    "no_fence": Edit(
+        "nurture_email", "claim_settle", "fence = $2 and state = 'open'", "(fence = $2 or true) and state = 'open'"
+    ),
+    "requeue_of_an_expired_lease": Edit("nurture_telegram", "reap", "retries and doubts", "true and doubts"),
+    "consent_read_outside_the_claim": Edit(
+        "nurture_email",
+        "claim_next",
+        "case o.kind when 'announcement' then c.announcement_consent else c.consent end <> 'granted'",
+        "false",
+    ),
+}
 
 
 def plant(name: str) -> None:
@@ -57,13 +80,13 @@ def retry_after_a_time_out() -> None:
 @_planted
 def no_fence() -> None:
     """Whoever has had a claim may write its end, also after somebody else took it."""
-    _edit("claim_settle", "fence = $2 and state = 'open'", "(fence = $2 or true) and state = 'open'")
+    _edit("no_fence")
 
 
 @_planted
 def requeue_of_an_expired_lease() -> None:
     """What was being sent to a chat when its worker died is sent again."""
-    _edit("reap", "retries and doubts", "true and doubts")
+    _edit("requeue_of_an_expired_lease")
 
 
 @_planted
@@ -88,19 +111,18 @@ def no_inbox() -> None:
 @_planted
 def consent_read_outside_the_claim() -> None:
     """Planning has looked at consent, so the claim does not."""
-    _edit("claim_next", "when c.consent <> 'granted'", "when false")
+    _edit("consent_read_outside_the_claim")
 
 
-def _edit(name: str, old: str, new: str) -> None:
+def _edit(mutant: str) -> None:
     """Another text for a named query."""
+    edit = EDITS[mutant]
     queries = _module("nurture_chassis.queries").Queries
     make = queries.__init__
 
     def edited(self: Any, *args: Any) -> None:
         make(self, *args)
-        block = self._blocks[name]
-        assert block.count(old) == 1, f"{name} has changed: {old!r} stands in it {block.count(old)} times"
-        self._blocks[name] = block.replace(old, new)
+        self._blocks[edit.query] = self._blocks[edit.query].replace(edit.old, edit.new)
 
     queries.__init__ = edited
 

@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from nurture_chassis.queries import Queries
 
 from tests.faults import crashes, haste, mutants
 from tests.faults.forkserver import Forks, descendants
@@ -35,6 +36,11 @@ def test_a_lease_outlives_the_longest_call() -> None:
 
     assert isinstance(QUICK, Haste) and QUICK.lease and QUICK.call and QUICK.margin
     assert QUICK.lease > QUICK.call + QUICK.margin
+
+
+@pytest.mark.parametrize("edit", mutants.EDITS.values(), ids=mutants.EDITS)
+def test_what_a_planted_bug_replaces_stands_in_its_query_once(edit: mutants.Edit) -> None:
+    assert Queries.of(edit.package, "public")[edit.query].count(edit.old) == 1
 
 
 @pytest.mark.parametrize("name", mutants.PLANTED)

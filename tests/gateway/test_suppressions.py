@@ -120,7 +120,10 @@ def test_an_address_is_closed_by_hand_and_lifted(gateway: Gateway) -> None:
     told = answer.json()
     assert (answer.status_code, told["reason"], told["note"]) == (201, "manual", "belongs to somebody else")
     assert (told["address"], told["user_id"], told["delivery_id"]) == (person["email"], person["id"], None)
-    assert gateway.post(HOME, {"address": person["email"].upper(), "note": "belongs to somebody else"}, key=key).json() == told
+    assert (
+        gateway.post(HOME, {"address": person["email"].upper(), "note": "belongs to somebody else"}, key=key).json()
+        == told
+    )
     assert gateway.post(HOME, {"address": person["email"]}).status_code == 200
     assert (consent(gateway, person)["state"], consent(gateway, person)["reason"]) == ("suppressed", "closed by hand")
     assert consent(gateway, person)["consent"] == "granted"

@@ -70,7 +70,11 @@ async def list_suppressions(
     "that is closed already.",
     status_code=201,
     responses={
-        201: made(Suppression, "Closed", _SHOWN | {"reason": "manual", "delivery_id": None, "note": "belongs to somebody else"}),
+        201: made(
+            Suppression,
+            "Closed",
+            _SHOWN | {"reason": "manual", "delivery_id": None, "note": "belongs to somebody else"},
+        ),
         200: made(Suppression, "It was closed", _SHOWN),
         **refusals(),
     },
@@ -80,7 +84,11 @@ async def close_address(
     room: TheRoom,
     data: Annotated[
         AddressClosed,
-        Body(examples=[Example(summary="By hand", value={"address": "ada@example.org", "note": "belongs to somebody else"})]),
+        Body(
+            examples=[
+                Example(summary="By hand", value={"address": "ada@example.org", "note": "belongs to somebody else"})
+            ]
+        ),
     ],
     idempotency_key: IdempotencyKey = None,
 ) -> Response[Any]:
