@@ -78,10 +78,8 @@ async def show_unsubscribe(room: TheRoom, token: FromPath[str]) -> Response[byte
     named = room.tokens.read_unsubscribe(token)
     if named is None:
         return html("unsubscribe.html", 404, state="unknown")
-    if not await _concerns(room, named):
-        return html("unsubscribe.html", state="test")
-    known = await room.database.fetchval("mail_known", named.delivery_id)
-    return html("unsubscribe.html", state="ask") if known else html("unsubscribe.html", 404, state="unknown")
+    state = await _state(room, named)
+    return html("unsubscribe.html", 404 if state == "unknown" else 200, state=state)
 
 
 @post("/u/{token:str}", status_code=200, include_in_schema=False)
@@ -90,16 +88,20 @@ async def unsubscribe(room: TheRoom, token: FromPath[str]) -> Response[bytes]:
     named = room.tokens.read_unsubscribe(token)
     if named is None:
         return html("unsubscribe.html", 404, state="unknown")
-    if not await _concerns(room, named):
+    if named.test and await _state(room, named) == "test":
         return html("unsubscribe.html", state="test")
     async with room.outbox.transaction() as tx:
         known = await _refuse(tx, room, named)
     return html("unsubscribe.html", state="done") if known else html("unsubscribe.html", 404, state="unknown")
 
 
-async def _concerns(room: Room, named: Opened) -> bool:
-    """Whether a mail's reader is somebody whose consent there is: a test's is not, unless it asked for their address."""
-    return not named.test or await room.database.fetchval("mail_known", named.delivery_id) == "verification"
+async def _state(room: Room, named: Opened) -> str:
+    """What the page says before anything is done. A test's reader is nobody whose consent there is, unless it asked for their
+    address."""
+    kind = await room.database.fetchval("mail_known", named.delivery_id)
+    if named.test and kind != "verification":
+        return "test"
+    return "ask" if kind else "unknown"
 
 
 async def _refuse(tx: Saying, room: Room, named: Opened) -> bool:
