@@ -40,7 +40,7 @@ from nurture_controller.simulating import ENTRIES, Simulator
 from nurture_controller.starting import Starter
 from nurture_controller.wording import Wordings
 
-from tests.servers import SECRET_KEY, role_url
+from tests.servers import SECRET_KEY, SilentBus, role_url
 
 _BY_SUBJECT = {message.subject: message for message in MESSAGES}
 _STEP = '[[steps]]\nkind = "message"\n{when}\nchannel = "email"\nsubject = "Hello {{{{ user_name }}}}"\nbody = "Good day."\n'
@@ -60,13 +60,6 @@ class Hands(Clock):
         self.at += timedelta(**span)
 
 
-class _SilentBus:
-    connected = True
-
-    async def publish(self, *_: Any) -> None:
-        return None
-
-
 class Room:
     """One controller, ticked by hand."""
 
@@ -74,7 +67,7 @@ class Room:
         config = Config(database_url=Secret(""), nats_url="", secret_key=Secret(SECRET_KEY), plan_batch=plan_batch)
         self.database = database
         self.clock = clock
-        self.outbox = Outbox(database, _SilentBus())  # type: ignore[arg-type]
+        self.outbox = Outbox(database, SilentBus())  # type: ignore[arg-type]
         library, desks = Library(database, clock), Desks(config, Wordings())
         self.starter = Starter(self.outbox, library, clock, config, desks)
         self.planner = Planner(self.outbox, library, clock, config, desks)

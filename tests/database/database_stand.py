@@ -24,14 +24,7 @@ from nurture_controller.library import Library
 from nurture_controller.requests import Requests
 from nurture_controller.wording import Wordings
 
-from tests.servers import SECRET_KEY, role_url
-
-
-class _SilentBus:
-    connected = True
-
-    async def publish(self, *_: Any) -> None:
-        return None
+from tests.servers import SECRET_KEY, SilentBus, role_url
 
 
 class Stand:
@@ -45,7 +38,7 @@ class Stand:
         self.config = Config(
             database_url=Secret(url), nats_url="", secret_key=Secret(SECRET_KEY), public_url="https://n.test"
         )
-        self.outbox = Outbox(database, _SilentBus())  # type: ignore[arg-type]
+        self.outbox = Outbox(database, SilentBus())  # type: ignore[arg-type]
 
     def clock(self) -> Clock:
         """Business time is real time and whatever the test let pass."""
@@ -119,7 +112,7 @@ async def standing(url: str) -> AsyncIterator[Stand]:
     database = Database(settings, "controller", Queries.of("nurture_controller", "public"))
     await database.open()
     stand.database = database
-    stand.outbox = Outbox(database, _SilentBus())  # type: ignore[arg-type]
+    stand.outbox = Outbox(database, SilentBus())  # type: ignore[arg-type]
     try:
         yield stand
     finally:

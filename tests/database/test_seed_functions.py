@@ -23,17 +23,10 @@ from nurture_scoring.folding import Message
 from nurture_scoring.handlers import Handlers
 from nurture_scoring.recompute import Occasion, recompute
 
-from tests.servers import role_url
+from tests.servers import SilentBus, role_url
 
 PEOPLE = 1000
 AUTO = Sequence(format=1, type="auto", title="Auto", steps=(MessageStep(when="now", body="b"),))
-
-
-class _SilentBus:
-    connected = True
-
-    async def publish(self, *_: Any) -> None:
-        return None
 
 
 class History:
@@ -114,7 +107,7 @@ async def lived(stand: Stand, history: History) -> None:
     database = Database(settings, "scoring", Queries.of("nurture_scoring", "public"))
     await database.open()
     try:
-        room = Handlers(database, Outbox(database, _SilentBus()), Clock())  # type: ignore[arg-type]
+        room = Handlers(database, Outbox(database, SilentBus()), Clock())  # type: ignore[arg-type]
         for items in _pages(history.observed["email"]):
             await room.emails_observed(EmailsObserved(items=items))
         for items in _pages(history.settled):

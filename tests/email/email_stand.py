@@ -39,6 +39,8 @@ from nurture_local.migrate import migrate
 from nurture_local.ports import free_port
 from nurture_local.servers import running
 
+from tests.servers import SilentBus
+
 SECRET_KEY = "test-secret-key-0123456789abcdef"
 SETTINGS = RenderSettings(sender="Acme <hello@acme.test>", public_url="https://n.acme.test")
 _BY_SUBJECT = {message.subject: message for message in MESSAGES}
@@ -130,13 +132,6 @@ async def dies(provider: Accepts, key: str, mails: Sequence[Mail]) -> Reply:
     raise asyncio.CancelledError
 
 
-class _SilentBus:
-    connected = True
-
-    async def publish(self, *_: Any) -> None:
-        return None
-
-
 class Takes:
     """A relay: takes one mail a call and knows no keys. What a test puts in `next` happens to the following calls in turn."""
 
@@ -188,7 +183,7 @@ class Room:
 
     def __init__(self, database: Database, provider: Provider, settings: RenderSettings, **options: Any) -> None:
         self.database = database
-        self.outbox = Outbox(database, _SilentBus())  # type: ignore[arg-type]
+        self.outbox = Outbox(database, SilentBus())  # type: ignore[arg-type]
         self.provider = provider
         self.woken = 0
         rate = options.pop("rate", 10_000.0)

@@ -23,7 +23,7 @@ from nurture_scoring.formula import Kind
 from nurture_scoring.handlers import Handlers
 from nurture_scoring.recompute import Occasion, recompute
 
-from tests.servers import SECRET_KEY, role_url
+from tests.servers import SECRET_KEY, SilentBus, role_url
 
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
 CLOCK = Clock(1.0, time.time(), (START + timedelta(days=60)).timestamp())
@@ -47,13 +47,6 @@ def did(event: str, person: UUID, when: datetime, **more: Any) -> ExternalEvent:
     return ExternalEvent(event_id=more.pop("event_id", None) or uuid7(), event=event, at=when, user_id=person, **more)
 
 
-class _SilentBus:
-    connected = True
-
-    async def publish(self, *_: Any) -> None:
-        return None
-
-
 class Stand:
     """One room, and the administrator's connection beside it."""
 
@@ -73,7 +66,7 @@ class Stand:
         database = Database(settings, "scoring", Queries.of("nurture_scoring", "public"))
         await database.open()
         self._rooms.append(database)
-        return Handlers(database, Outbox(database, _SilentBus()), CLOCK)  # type: ignore[arg-type]
+        return Handlers(database, Outbox(database, SilentBus()), CLOCK)  # type: ignore[arg-type]
 
     async def people(self, count: int) -> list[UUID]:
         """Persons `p0`, `p1`, … with an email address and a chat."""
